@@ -1,0 +1,71 @@
+"""`run` after the container is created: start it, relay signals to it, and wait for its end."""
+
+import _signal
+import os
+
+from libcontainer_py.linux import syscalls
+from libcontainer_py.linux.flags import PR_SET_CHILD_SUBREAPER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer_py.container import Container, Process
+
+# What is not for the container: a child's end, and what the Go runtime sends itself (a program
+# that is told to relay everything would see it from runc's own callers).
+_NOT_RELAYED = (_signal.SIGCHLD, _signal.SIGURG)
+# These are this process's own faults and can't be taken by waiting.
+_FAULTS = (_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGTRAP)
+
+
+def run(container: "Container", *, detach: bool, keep: bool, subreaper: bool) -> int:
+    """Start a created container; unless `detach`, wait and delete it.
+
+    Returns:
+        0 when detached; else its exit status, or 128 + the signal that ended it
+    """
+    process = container.process
+    assert process is not None
+    # Blocked from before the start, so that none is lost; taken by sigwait, so there is no
+    # handler and no race with one.
+    waited = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP, *_FAULTS}
+    if not detach:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, waited)
+        if subreaper:
+            syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        container.start()
+    except BaseException:
+        container.delete(force=True)
+        raise
+    if detach:
+        return 0
+    try:
+        code = _wait(process, waited)
+    finally:
+        if not keep:
+            container.delete(force=True)
+    return code if code >= 0 else 128 - code
+
+
+def _wait(process: "Process", waited: "set[int]") -> int:
+    while True:
+        code = process.poll()
+        if code is not None:
+            return code
+        number = _signal.sigwaitinfo(waited).si_signo
+        if number == _signal.SIGCHLD:
+            _reap_orphans(process)
+        elif number not in _NOT_RELAYED:
+            process.send_signal(number)
+
+
+def _reap_orphans(process: "Process") -> None:
+    """Reap what was reparented to us, the subreaper; the first process itself is `_wait`'s."""
+    while True:
+        try:
+            result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if result is None or result.si_pid == process.pid:
+            return
+        os.waitpid(result.si_pid, os.WNOHANG)

@@ -1,0 +1,103 @@
+"""Parse the command line as runc's does: `--flag value`, `--flag=value`, one dash or two."""
+
+from libcontainer_py.cli.table import COMMANDS, GLOBAL, Command, Flag
+from libcontainer_py.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class UsageError(Error):
+    """The words make no sense; `command` is the one whose help may be of use (None: all)."""
+
+    def __init__(self, message: str, command: "Command | None", code: int = 1) -> None:
+        super().__init__(message)
+        self.command = command
+        self.code = code
+
+
+class Words:
+    """A parsed command line: the globals, the command (None: none was given), and what is its."""
+
+    __slots__ = ("arguments", "command", "flags", "globals")
+
+    def __init__(self, words: "list[str]") -> None:
+        self.command: Command | None = None
+        self.flags: dict[str, Any] = {}
+        self.arguments: list[str] = []
+        self.globals, rest = _flags(words, GLOBAL, None)
+        if not rest:
+            return
+        name = rest[0]
+        if name in ("help", "h"):
+            name = rest[1] if len(rest) > 1 else ""
+            self.globals["help"] = True
+            rest = []
+        if name:
+            self.command = COMMANDS.get(name)
+            if self.command is None:
+                raise UsageError(f"No help topic for '{name}'", None, 3)
+            self.flags, self.arguments = _flags(rest[1:], self.command.flags, self.command)
+
+    def check(self) -> None:
+        """Refuse the wrong number of arguments.
+
+        Raises:
+            UsageError: in runc's words
+        """
+        if self.command is None:
+            return
+        least, most = self.command.limits
+        if least <= len(self.arguments) <= most:
+            return
+        how = f"exactly {least}" if least == most else f"from {least} to {most}"
+        if least == most == 0:
+            how = "no"
+        raise UsageError(f'lcpy: "{self.command.name}" requires {how} argument(s)', self.command)
+
+
+def _flags(
+    words: "list[str]", known: "tuple[Flag, ...]", command: "Command | None"
+) -> "tuple[dict[str, Any], list[str]]":
+    """Take the flags in front; return (values by key, the words behind them)."""
+    values: dict[str, Any] = {flag.key: flag.default if flag.value else False for flag in known}
+    by_name = {name.lstrip("-"): flag for flag in known for name in flag.names}
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if word == "--":
+            position += 1
+            break
+        if not word.startswith("-") or word == "-":
+            break
+        position += 1
+        name, equals, value = word.lstrip("-").partition("=")
+        flag = by_name.get(name)
+        if flag is None:
+            raise UsageError(f"flag provided but not defined: -{name}", command)
+        if flag.value is None:
+            values[flag.key] = _boolean(name, value) if equals else True
+            continue
+        if not equals:
+            if position == len(words):
+                raise UsageError(f"flag needs an argument: -{name}", command)
+            value = words[position]
+            position += 1
+        values[flag.key] = _number(name, value) if isinstance(flag.default, int) else value
+    return values, words[position:]
+
+
+def _boolean(name: str, value: str) -> bool:
+    if value.lower() in ("1", "t", "true"):
+        return True
+    if value.lower() in ("0", "f", "false"):
+        return False
+    raise UsageError(f'invalid boolean value "{value}" for -{name}', None)
+
+
+def _number(name: str, value: str) -> int:
+    # Not int() alone: it takes blanks, underscores and other scripts' digits.
+    if not (value.isascii() and value.isdigit()) or len(value) > 9:
+        raise UsageError(f'invalid value "{value}" for flag -{name}: a number is expected', None)
+    return int(value)

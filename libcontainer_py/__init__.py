@@ -1,0 +1,33 @@
+"""libcontainer, in Python: OCI bundles in, containers out. Start at `Runtime`."""
+
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "ConfigError",
+    "Container",
+    "Error",
+    "Exists",
+    "NotFound",
+    "Process",
+    "Runtime",
+    "StepError",
+    "WrongState",
+]
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer_py.container import DEVNULL, PIPE, Container, Process, Runtime
+    from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError, WrongState
+
+
+def __getattr__(name: str) -> object:
+    # Loaded when asked for: `import libcontainer_py` is on the path of every command.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from libcontainer_py import container, errors
+
+    value = getattr(errors, name, None) or getattr(container, name)
+    globals()[name] = value
+    return value

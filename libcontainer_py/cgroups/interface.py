@@ -1,0 +1,183 @@
+"""What every driver of cgroups does. Each runs in the parent, `Entrance.enter` alone in the child.
+
+`resources` is always ``linux.resources`` of config.json, as parsed. Every error is a StepError or
+ConfigError that names the field, and every wait is bounded.
+"""
+
+import os
+
+from libcontainer_py.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Resources = dict[str, Any]
+    State = dict[str, Any]
+
+
+def asks(value: "Any") -> bool:
+    """Tell whether a part of `resources` asks for anything: engines also write empty ones."""
+    if isinstance(value, dict):
+        return any(asks(item) for item in value.values())
+    if isinstance(value, list):
+        return any(asks(item) for item in value)
+    return bool(value)
+
+
+class CgroupMount:
+    """One hierarchy, as a container's own ``/sys/fs/cgroup`` shows it.
+
+    Attributes:
+        name: the directory below ``/sys/fs/cgroup``: ``memory``, or ``cpu,cpuacct``
+        options: what mount(2) wants as data to mount this hierarchy: ``cpu,cpuacct``,
+            ``name=systemd``
+        path: the container's cgroup in it, on the host
+        mountpoint: where the host has it mounted
+        aliases: names that shall be symbolic links to `name`: ``("cpu", "cpuacct")``
+    """
+
+    __slots__ = ("aliases", "mountpoint", "name", "options", "path")
+
+    def __init__(
+        self, name: str, options: str, path: str, mountpoint: str, aliases: "tuple[str, ...]"
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.path = path
+        self.mountpoint = mountpoint
+        self.aliases = aliases
+
+
+class Entrance:
+    """Open doors, through which a new process with one thread walks into its cgroups by itself.
+
+    A process that is moved by another costs an RCU grace period (15 to 20 ms where this was
+    measured): the kernel has to stop all forks and exits while a foreign thread group migrates. It
+    skips that for a task which moves itself alone, by a 0 written to v1's ``tasks``
+    (`cgroup_procs_write_start`, since Linux 5.5), and for one that is born inside, by
+    CLONE_INTO_CGROUP. The kernel judges the opener's rights, not the writer's, so this works from
+    within a new user namespace.
+
+    Attributes:
+        unified: descriptor of the directory on the cgroup2 hierarchy, for clone3(2) with
+            CLONE_INTO_CGROUP; None where there is none
+    """
+
+    __slots__ = ("_tasks", "unified")
+
+    def __init__(self, tasks: "list[tuple[int, str]]", unified: "int | None") -> None:
+        self._tasks = tasks
+        self.unified = unified
+
+    def enter(self) -> None:
+        """Move the calling process. In the child, before anything else, while it has one thread.
+
+        Raises:
+            StepError: the kernel refused; it names the file
+        """
+        for fd, path in self._tasks:
+            try:
+                os.write(fd, b"0")
+            except OSError as error:
+                raise StepError(None, error.errno or 0, f"join {path}") from None
+
+    def close(self) -> None:
+        """Close the descriptors: in the parent after the clone, in the child after `enter`."""
+        for fd, _path in self._tasks:
+            os.close(fd)
+        if self.unified is not None:
+            os.close(self.unified)
+        self._tasks = []
+        self.unified = None
+
+
+class Cgroups:
+    """The cgroups of one container.
+
+    Attributes:
+        paths: absolute directory by subsystem, with the keys of runc's state.json: ``"memory"``,
+            ``"name=systemd"``, and ``""`` for the unified hierarchy
+    """
+
+    __slots__ = ("paths",)
+
+    def __init__(self, paths: "dict[str, str]") -> None:
+        self.paths = paths
+
+    def state(self) -> "State":
+        """Give what `manager.load` needs to find these cgroups again: a value for JSON."""
+        raise NotImplementedError
+
+    def create(self, resources: "Resources | None") -> None:
+        """Make the directories, and what has to be set before a process may be inside.
+
+        When it fails, nothing that it made is left.
+
+        Raises:
+            ConfigError: `resources` asks for something that is not built, or impossible here
+            StepError: the kernel refused, or the cgroup exists already and has processes
+        """
+        raise NotImplementedError
+
+    def entrance(self) -> Entrance:
+        """Open the doors for a child that moves itself. See `Entrance`."""
+        raise NotImplementedError
+
+    def join(self, pid: int) -> None:
+        """Move a process with all its threads. Costs an RCU grace period: see `Entrance`."""
+        raise NotImplementedError
+
+    def set(self, resources: "Resources | None") -> None:
+        """Set every limit but memory's."""
+        raise NotImplementedError
+
+    def set_memory(self, resources: "Resources | None") -> None:
+        """Set memory's limits."""
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        """Remove the cgroups, those that were made inside, and parents that `create` had made.
+
+        What is gone already is fine. Parents go when the last one in them does.
+
+        Raises:
+            StepError: something is still busy after two seconds
+        """
+        raise NotImplementedError
+
+    def pids(self, all: bool = False) -> "list[int]":
+        """List the processes inside, with `all` those of cgroups below as well."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """Send SIGKILL to everything inside, frozen or not, and wait until it is gone.
+
+        Raises:
+            StepError: some are still there after two seconds
+        """
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """Stop everything inside.
+
+        Raises:
+            StepError: it can't be, or was not reached in two seconds (all is thawed again then)
+        """
+        raise NotImplementedError
+
+    def thaw(self) -> None:
+        """Let everything inside go on."""
+        raise NotImplementedError
+
+    def frozen(self) -> bool:
+        """Tell whether it was frozen itself (a frozen parent does not count, as in runc)."""
+        raise NotImplementedError
+
+    def oom_count(self) -> "int | None":
+        """Count how often the kernel killed for memory in here; None if it can't be known."""
+        raise NotImplementedError
+
+    def mounts(self) -> "list[CgroupMount]":
+        """List the hierarchies that the container's own ``cgroup`` mount shows."""
+        raise NotImplementedError

@@ -1,0 +1,544 @@
+"""The face of the library: `Runtime`, `Container`, `Process`.
+
+    from libcontainer_py import Runtime
+
+    with Runtime().create("web", "/bundles/web") as container:   # deleted at the end
+        container.start()
+        container.process.wait(timeout=30)
+
+Every method may be called from a program with threads: then the container is cloned by a fresh
+interpreter that is started for the call, and is still this program's own child.
+"""
+
+import _signal
+import os
+
+from libcontainer_py import state as states
+from libcontainer_py.cgroups import manager
+from libcontainer_py.errors import Error, NotFound, StepError, WrongState
+from libcontainer_py.namespaces import finish
+from libcontainer_py.state import CREATED, CREATING, STOPPED, StateDir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import IO, Any, Self
+
+PIPE = -1
+DEVNULL = -3
+
+_SIGKILL = 9
+_KILL_SECONDS = 10.0
+
+
+class Process:
+    """The first process of a container, with the manners of `subprocess.Popen`.
+
+    Attributes:
+        pid: its process id, in the caller's pid namespace
+        returncode: None while it runs; its exit status; -N when signal N ended it
+        stdin, stdout, stderr: the other ends of what was created with PIPE, as files, else None
+    """
+
+    __slots__ = ("_pidfd", "pid", "returncode", "stderr", "stdin", "stdout")
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self._pidfd = pidfd
+        self.returncode: int | None = None
+        self.stdin: IO[bytes] | None = None
+        self.stdout: IO[bytes] | None = None
+        self.stderr: IO[bytes] | None = None
+
+    def fileno(self) -> int:
+        """A pidfd of it: readable when it has ended (pidfd_open(2))."""
+        return self._pidfd
+
+    def poll(self) -> "int | None":
+        """Look whether it has ended; return `returncode`.
+
+        Raises:
+            ChildProcessError: it is not a child of this process, so its status is not ours to know
+        """
+        return self._wait(os.WNOHANG)
+
+    def wait(self, timeout: "float | None" = None) -> int:
+        """Wait until it has ended; return `returncode`.
+
+        Args:
+            timeout: seconds; None waits for ever
+
+        Raises:
+            TimeoutError: it is still running
+            ChildProcessError: it is not a child of this process
+        """
+        if timeout is not None and self.returncode is None and not self._ends_within(timeout):
+            raise TimeoutError(f"process {self.pid} is still running after {timeout} seconds")
+        code = self._wait(0)
+        assert code is not None
+        return code
+
+    def send_signal(self, signal: int) -> None:
+        """Send it a signal. One that has ended is left alone, as in `subprocess`."""
+        if self.returncode is None:
+            try:
+                _signal.pidfd_send_signal(self._pidfd, signal)
+            except ProcessLookupError:
+                return
+
+    def close(self) -> None:
+        """Let go of the pidfd and of the streams."""
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _ends_within(self, seconds: float) -> bool:
+        from libcontainer_py.namespaces.exec import wait_for_end
+
+        return wait_for_end(self._pidfd, seconds)
+
+    def _wait(self, flags: int) -> "int | None":
+        if self.returncode is None:
+            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | flags)
+            if result is not None:
+                exited = result.si_code == os.CLD_EXITED
+                self.returncode = result.si_status if exited else -result.si_status
+        return self.returncode
+
+
+class Container:
+    """One container, known by its id. Made by `Runtime.create`, `.run` or `.get`.
+
+    As a context manager it is deleted, by force, at the end, unless `detach` was called.
+
+    Attributes:
+        id: its id
+        process: its first process, where this object created it; else None
+        warnings: what was odd about its config.json, a line each
+    """
+
+    __slots__ = ("_detached", "_directory", "id", "process", "warnings")
+
+    def __init__(self, directory: StateDir, process: "Process | None" = None) -> None:
+        self.id = directory.container_id
+        self.process = process
+        self.warnings: list[str] = []
+        self._directory = directory
+        self._detached = False
+
+    def __repr__(self) -> str:
+        return f"<Container {self.id!r}>"
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self,
+        _type: "type[BaseException] | None",
+        _error: "BaseException | None",
+        _trace: "TracebackType | None",
+    ) -> None:
+        if not self._detached:
+            self.delete(force=True)
+            if self.process is not None:
+                self.process.close()
+
+    def detach(self) -> "Self":
+        """Keep the container when the `with` block ends."""
+        self._detached = True
+        return self
+
+    @property
+    def status(self) -> str:
+        """``creating``, ``created``, ``running``, ``paused`` or ``stopped`` (runtime.md).
+
+        Raises:
+            NotFound: it was deleted
+        """
+        return self._status(self._directory.read())
+
+    def _status(self, record: "dict[str, Any]") -> str:
+        # Before it has a process it is either being created, and then locked, or left behind.
+        if not record["pid"] and self._directory.locked():
+            return CREATING
+        return states.status(record)
+
+    def state(self) -> "dict[str, Any]":
+        """The state as the spec has it (runtime.md, «State»), with runc's additions.
+
+        Raises:
+            NotFound: it was deleted
+        """
+        record = self._directory.read()
+        status = self._status(record)
+        state = {
+            "ociVersion": record["ociVersion"],
+            "id": record["id"],
+            "pid": record["pid"] if status not in (CREATING, STOPPED) else 0,
+            "status": status,
+            "bundle": record["bundle"],
+            "rootfs": record["rootfs"],
+            "created": record["created"],
+            "owner": "",
+        }
+        if record["annotations"]:
+            state["annotations"] = record["annotations"]
+        return state
+
+    def start(self) -> None:
+        """Let a created container become its program.
+
+        Returns when that has happened: a program that can't be run is an error here.
+
+        Raises:
+            NotFound: there is no such container
+            WrongState: it is not `created`
+            StepError: execve(2) failed
+        """
+        directory = self._directory
+        directory.lock()
+        try:
+            record = directory.read()
+            status = states.status(record)
+            if status == STOPPED:
+                raise WrongState("cannot start a container that has stopped")
+            if status != CREATED:
+                raise WrongState(f"cannot start an already {status} container")
+            self._start(record)
+            record["started"] = True
+            directory.write(record)
+        finally:
+            directory.unlock()
+
+    def _start(self, record: "dict[str, Any]") -> None:
+        pidfd = os.pidfd_open(record["pid"])
+        try:
+            answer = _let_go(self._directory, pidfd)
+        finally:
+            os.close(pidfd)
+        if not answer.startswith(finish.STARTED):
+            # No answer of the list's: somebody else's start was first, or its process ended.
+            if states.status(record) == STOPPED:
+                raise WrongState("cannot start a container that has stopped")
+            raise WrongState("cannot start an already running container")
+        failure = answer[len(finish.STARTED) :]
+        if failure:
+            _position, errno = finish.position(failure)
+            program = f"exec {record['program']}"
+            raise StepError("Execv", errno, program, field="process.args[0]")
+
+    def kill(self, signal: int = 15, *, all: bool = False) -> None:
+        """Send a signal to the container's first process.
+
+        Args:
+            signal: its number
+            all: to every process in its cgroups
+
+        Raises:
+            NotFound: there is no such container
+            WrongState: it is neither created nor running
+        """
+        record = self._directory.read()
+        if all:
+            self._kill_all(record, signal)
+            return
+        if states.status(record) == STOPPED:
+            raise WrongState("container not running")
+        pidfd = self._pidfd(record)
+        try:
+            _signal.pidfd_send_signal(pidfd, signal)
+        except ProcessLookupError:
+            raise WrongState("container not running") from None
+        except OSError as error:
+            raise StepError("kill", error.errno or 0, f"signal {signal}") from None
+        finally:
+            os.close(pidfd)
+
+    def _kill_all(self, record: "dict[str, Any]", signal: int) -> None:
+        for pid in manager.load(record["cgroups"]).pids(all=True):
+            try:
+                os.kill(pid, signal)
+            except ProcessLookupError:
+                continue
+
+    def _pidfd(self, record: "dict[str, Any]") -> int:
+        """A pidfd of the first process: proved to be it, not a later one with its number."""
+        try:
+            pidfd = os.pidfd_open(record["pid"])
+        except ProcessLookupError:
+            raise WrongState("container not running") from None
+        if states.start_time(record["pid"]) != record["start"]:
+            os.close(pidfd)
+            raise WrongState("container not running")
+        return pidfd
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove the container, its cgroups and its state.
+
+        A created one is killed. A running one is, too, with `force`; and then one that does not
+        exist is no error.
+
+        Raises:
+            NotFound: there is no such container
+            WrongState: it is running
+        """
+        directory = self._directory
+        try:
+            directory.lock()
+        except NotFound:
+            if force:
+                return
+            raise
+        try:
+            record = self._record_to_delete(force)
+            if record is not None:
+                status = states.status(record)
+                if not force and status not in (STOPPED, CREATED):
+                    raise WrongState(
+                        f"cannot delete container {self.id} that is not stopped: {status}"
+                    )
+                self._end(record, status)
+            directory.remove()
+        finally:
+            directory.unlock()
+
+    def _record_to_delete(self, force: bool) -> "dict[str, Any] | None":
+        try:
+            return self._directory.read()
+        except NotFound:
+            # The lock was there: a `create` was killed before it wrote its record.
+            if force:
+                return None
+            raise
+        except Error:
+            if force:
+                return None
+            raise
+
+    def _end(self, record: "dict[str, Any]", status: str) -> None:
+        """Kill what still runs, and remove the cgroups."""
+        cgroups = manager.load(record["cgroups"])
+        if status != STOPPED:
+            self._kill_first(record)
+        if not record["pid_namespace"] or status != STOPPED:
+            # Without a pid namespace of its own, the others outlive the first process.
+            cgroups.kill()
+        if self.process is not None and self.process.pid == record["pid"]:
+            try:
+                self.process.poll()  # reap it: it is our child
+            except ChildProcessError:
+                pass
+        cgroups.remove()
+
+    def _kill_first(self, record: "dict[str, Any]") -> None:
+        from libcontainer_py.namespaces.exec import wait_for_end
+
+        try:
+            pidfd = self._pidfd(record)
+        except WrongState:
+            return
+        try:
+            _signal.pidfd_send_signal(pidfd, _SIGKILL)
+            if not wait_for_end(pidfd, _KILL_SECONDS):
+                raise Error(
+                    f"container {self.id}: process {record['pid']} is still there"
+                    f" {_KILL_SECONDS:.0f} s after SIGKILL"
+                )
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(pidfd)
+
+
+class Runtime:
+    """Creates containers and finds them again: the state below one directory.
+
+    Args:
+        root: the directory; ``/run/lcpy``, or ``$XDG_RUNTIME_DIR/lcpy`` when not root
+    """
+
+    __slots__ = ("root",)
+
+    def __init__(self, root: "str | os.PathLike[str] | None" = None) -> None:
+        self.root = os.path.abspath(os.fspath(root)) if root is not None else states.default_root()
+
+    def create(
+        self,
+        container_id: str,
+        bundle: "str | os.PathLike[str]" = ".",
+        *,
+        stdin: "int | IO[Any] | None" = None,
+        stdout: "int | IO[Any] | None" = None,
+        stderr: "int | IO[Any] | None" = None,
+        pid_file: "str | os.PathLike[str] | None" = None,
+        preserve_fds: int = 0,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+    ) -> Container:
+        """Create a container from a bundle: everything is set up, its program waits for `start`.
+
+        Args:
+            container_id: 1 to 255 of ``[A-Za-z0-9_+.-]``, not taken
+            bundle: the directory with config.json
+            stdin, stdout, stderr: a descriptor, a file, PIPE, DEVNULL, or None for the caller's own
+            pid_file: a file to write the process id to
+            preserve_fds: pass the descriptors 3 to 3 + preserve_fds - 1 on
+            no_pivot: move the root instead of pivot_root(2)
+            no_new_keyring: leave the container in the caller's session keyring
+
+        Raises:
+            ConfigError: config.json or the id is wrong
+            Exists: the id is taken
+            StepError: a step failed; nothing is left behind
+        """
+        from libcontainer_py.namespaces import launcher
+        from libcontainer_py.namespaces.exec import Options, exec_
+
+        directory = StateDir(self.root, container_id)
+        streams = _Streams(stdin, stdout, stderr)
+        try:
+            options = Options(
+                stdio=streams.childs,
+                preserve_fds=preserve_fds,
+                pid_file=None if pid_file is None else os.path.abspath(os.fspath(pid_file)),
+                no_pivot=no_pivot,
+                no_new_keyring=no_new_keyring,
+            )
+            path = os.path.abspath(os.fspath(bundle))
+            create = exec_ if launcher.may_clone() else launcher.launch
+            created = create(self.root, container_id, path, options)
+        except BaseException:
+            streams.close_ours()
+            raise
+        finally:
+            streams.close_childs()
+        process = Process(created.pid, created.pidfd)
+        process.stdin, process.stdout, process.stderr = streams.files()
+        container = Container(directory, process)
+        container.warnings = created.warnings
+        return container
+
+    def run(
+        self, container_id: str, bundle: "str | os.PathLike[str]" = ".", **options: "Any"
+    ) -> Container:
+        """Create a container and start it; it is deleted again where it can't be started.
+
+        Takes and raises what `create` and `Container.start` do.
+        """
+        container = self.create(container_id, bundle, **options)
+        try:
+            container.start()
+        except BaseException:
+            container.delete(force=True)
+            if container.process is not None:
+                container.process.close()
+            raise
+        return container
+
+    def get(self, container_id: str) -> Container:
+        """Find a container.
+
+        Raises:
+            NotFound: there is none of that id
+            ConfigError: it is no id
+        """
+        directory = StateDir(self.root, container_id)
+        directory.read()
+        return Container(directory)
+
+    def list(self) -> "list[Container]":
+        """All containers below the root directory, in the order of their ids."""
+        try:
+            names = sorted(os.listdir(self.root))
+        except FileNotFoundError:
+            return []
+        containers = []
+        for name in names:
+            try:
+                containers.append(self.get(name))
+            except (NotFound, ValueError):
+                continue  # deleted meanwhile, or no container's directory
+        return containers
+
+
+class _Streams:
+    """The standard streams of a new container: its ends, and ours."""
+
+    __slots__ = ("_close", "_ours", "childs")
+
+    def __init__(self, *wanted: "int | IO[Any] | None") -> None:
+        self._close: list[int] = []
+        self._ours = [-1, -1, -1]
+        ends = []
+        for target, stream in enumerate(wanted):
+            if stream is None:
+                ends.append(target)
+            elif stream == PIPE:
+                read, write = os.pipe()
+                theirs, self._ours[target] = (read, write) if target == 0 else (write, read)
+                self._close.append(theirs)
+                ends.append(theirs)
+            elif stream == DEVNULL:
+                null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+                self._close.append(null)
+                ends.append(null)
+            else:
+                ends.append(stream if isinstance(stream, int) else stream.fileno())
+        self.childs = (ends[0], ends[1], ends[2])
+
+    def close_childs(self) -> None:
+        for fd in self._close:
+            os.close(fd)
+        self._close = []
+
+    def close_ours(self) -> None:
+        for fd in self._ours:
+            if fd >= 0:
+                os.close(fd)
+
+    def files(self) -> "list[IO[bytes] | None]":
+        modes = ("wb", "rb", "rb")
+        return [
+            os.fdopen(fd, mode, buffering=0) if fd >= 0 else None
+            for fd, mode in zip(self._ours, modes, strict=True)
+        ]
+
+
+def _let_go(directory: StateDir, pidfd: int) -> bytes:
+    """Give the finish list its byte; return all it says: nothing, `S`, or `S` and a failure."""
+    import select
+
+    # Opened without blocking: where nobody holds them, the process is gone.
+    status = os.open(directory.file("status"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        try:
+            go = os.open(directory.file("go"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == 6:  # ENXIO: no reader
+                return b""
+            raise
+        try:
+            os.write(go, b"\0")
+        except BrokenPipeError:
+            return b""
+        finally:
+            os.close(go)
+        poll = select.poll()
+        poll.register(status, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
+        answer = b""
+        while True:
+            ready = {fd for fd, _events in poll.poll()}
+            if status in ready:
+                part = os.read(status, 64)
+                answer += part
+                # The end of file is the exec (or the end of the process) that closes the FIFO.
+                if not part:
+                    return answer
+            elif pidfd in ready:
+                return answer
+    finally:
+        os.close(status)

@@ -1,0 +1,150 @@
+"""What can go wrong, as types. The leaf that every room may import.
+
+    Error
+    ├── ConfigError (ValueError)   config.json, or an argument, says something that can't be done
+    ├── NotFound                   there is no container of that id
+    ├── Exists                     there is one already
+    ├── WrongState                 it is there, but not in a state that allows this
+    └── StepError (OSError)        the kernel refused a step; .step, .field, .errno, .hint
+
+``str()`` of each is one line, fit for an operator: what was being done, the field of config.json
+that asked for it, the error in words, and what to do where we know it.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# libc's strerror() reads the locale's catalogue from a path, so a process inside a container's
+# root must not call it: the child sends numbers, and the words for the frequent ones are here
+# (the spelling that Go programs print, because engines match on it).
+WORDS: "Mapping[int, str]" = {
+    1: "operation not permitted",
+    2: "no such file or directory",
+    3: "no such process",
+    5: "input/output error",
+    7: "argument list too long",
+    8: "exec format error",
+    9: "bad file descriptor",
+    11: "resource temporarily unavailable",
+    12: "cannot allocate memory",
+    13: "permission denied",
+    16: "device or resource busy",
+    17: "file exists",
+    18: "invalid cross-device link",
+    19: "no such device",
+    20: "not a directory",
+    21: "is a directory",
+    22: "invalid argument",
+    24: "too many open files",
+    26: "text file busy",
+    28: "no space left on device",
+    30: "read-only file system",
+    32: "broken pipe",
+    34: "numerical result out of range",
+    36: "file name too long",
+    38: "function not implemented",
+    39: "directory not empty",
+    40: "too many levels of symbolic links",
+    61: "no data available",
+    75: "value too large for defined data type",
+    95: "operation not supported",
+    110: "connection timed out",
+    111: "connection refused",
+}
+
+
+def words(errno: int) -> str:
+    """Say an errno in words, without asking the C library (see `WORDS`)."""
+    return WORDS.get(errno) or f"errno {errno}"
+
+
+def quoted(text: str) -> str:
+    """Put foreign text in quotes and on one line, so that it can't forge a message of ours."""
+    out = []
+    for char in text[:512]:
+        if char in '"\\':
+            out.append("\\" + char)
+        elif char.isprintable():
+            out.append(char)
+        else:
+            out.append(char.encode("unicode_escape").decode())
+    return '"' + "".join(out) + ('"…' if len(text) > 512 else '"')
+
+
+class Error(Exception):
+    """The root of everything that this library raises on purpose."""
+
+
+class ConfigError(Error, ValueError):
+    """config.json (or an argument) asks for something invalid, or not built yet.
+
+    `field` is where, as a path into config.json: ``linux.seccomp.syscalls[3].names[0]``
+    (None where the file as a whole, or an argument, is meant).
+    """
+
+    def __init__(self, message: str, field: "str | None" = None) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+class NotFound(Error):
+    """There is no container of that id below the root directory of the state."""
+
+
+class Exists(Error):
+    """A container of that id exists already."""
+
+
+class WrongState(Error):
+    """The container is not in a state that allows the operation."""
+
+
+class StepError(Error, OSError):
+    """The kernel refused one step of a container's life.
+
+    Attributes:
+        step: libcontainer's name of the step (``"InitializeMountNamespace"``), or None when the
+            code that raised it left that to its caller
+        field: the field of config.json that asked for it, or None
+        errno: the kernel's errno (0 where there was none)
+        what: what was tried, in a few words (``'mount "proc" on "/proc"'``)
+        hint: what to do about it, or None
+    """
+
+    def __init__(
+        self,
+        step: "str | None",
+        errno: int,
+        what: str = "",
+        *,
+        field: "str | None" = None,
+        hint: "str | None" = None,
+    ) -> None:
+        super().__init__(errno, what)
+        self.errno: int = errno
+        self.step = step
+        self.field = field
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [part for part in (self.step, self.field, self.what) if part]
+        if self.errno:
+            parts.append(words(self.errno))
+        text = ": ".join(parts)
+        return f"{text} ({self.hint})" if self.hint else text
+
+    @classmethod
+    def of(
+        cls, error: OSError, step: "str | None" = None, field: "str | None" = None
+    ) -> "StepError":
+        """Dress a plain OSError, or add what a StepError does not know yet (the inner one wins)."""
+        if isinstance(error, cls):
+            error.step = error.step or step
+            error.field = error.field or field
+            return error
+        what = error.filename or ""
+        if isinstance(what, bytes):
+            what = what.decode("utf-8", "backslashreplace")
+        return cls(step, error.errno or 0, str(what), field=field)

@@ -1,0 +1,138 @@
+"""Read-only and masked paths. All of it runs inside the container's root."""
+
+import errno
+import os
+import stat
+
+from libcontainer_py.errors import StepError, quoted
+from libcontainer_py.linux.flags import MS_RDONLY
+from libcontainer_py.linux.syscalls import CWD, openat2
+from libcontainer_py.mount.options import Options
+from libcontainer_py.mount.paths import open_in_root
+from libcontainer_py.mount.trees import attach, clone_tree, new_filesystem, set_readonly
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NULL = os.makedev(1, 3)
+
+
+def readonly_root() -> None:
+    """Make the container's root read-only (`root.readonly`)."""
+    try:
+        root = _open_root()
+        try:
+            set_readonly(root)
+        finally:
+            os.close(root)
+    except OSError as error:
+        raise StepError(
+            None, error.errno or 0, "make the root read-only", field="root.readonly"
+        ) from None
+
+
+def readonly_paths(paths: "list[str]") -> None:
+    """Make each of `linux.readonlyPaths` read-only."""
+    _each(readonly_path, paths, "linux.readonlyPaths", "make read-only")
+
+
+def mask_paths(paths: "list[str]") -> None:
+    """Mask each of `linux.maskedPaths`."""
+    _each(mask_path, paths, "linux.maskedPaths", "mask")
+
+
+def readonly_path(path: str) -> None:
+    """Cover a path with a read-only bind of itself; one that is missing is no error."""
+    target = _open(path)
+    if target is None:
+        return
+    try:
+        tree = clone_tree(target, "", recursive=True)
+        try:
+            set_readonly(tree)
+            attach(tree, target)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(target)
+
+
+def mask_path(path: str) -> None:
+    """Cover a directory with an empty read-only tmpfs, anything else with the null device.
+
+    One that is missing is no error; one that can't be masked is.
+    """
+    target = _open(path)
+    if target is None:
+        return
+    try:
+        is_directory = stat.S_ISDIR(os.fstat(target).st_mode)
+        tree = _empty_directory(target) if is_directory else _null_device()
+        try:
+            attach(tree, target)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(target)
+
+
+def _each(step: "Callable[[str], None]", paths: "list[str]", field: str, what: str) -> None:
+    for index, path in enumerate(paths):
+        try:
+            step(path)
+        except OSError as error:
+            hint = error.hint if isinstance(error, StepError) else None
+            raise StepError(
+                None,
+                error.errno or 0,
+                f"{what} {quoted(path)}",
+                field=f"{field}[{index}]",
+                hint=hint,
+            ) from None
+
+
+def _open_root() -> int:
+    return openat2(CWD, "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _open(path: str) -> "int | None":
+    root = _open_root()
+    try:
+        return open_in_root(root, path)
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(root)
+
+
+def _empty_directory(target: int) -> int:
+    options = Options()
+    options.flags = MS_RDONLY
+    options.data = [(0, "nr_blocks=1"), (0, "nr_inodes=1")]
+    return new_filesystem("tmpfs", "tmpfs", options, "linux.maskedPaths", target)
+
+
+def _null_device() -> int:
+    """Copy the container's own /dev/null, after proof by descriptor that it is one.
+
+    The image, or a neighbour, may have put something else there, to have it mounted over what was
+    to be hidden (CVE-2025-31133). The host's own node would be no better source: a container could
+    change its mode and owner through every path that it masks.
+    """
+    root = _open_root()
+    try:
+        null = open_in_root(root, "/dev/null", os.O_NOFOLLOW)
+    finally:
+        os.close(root)
+    try:
+        status = os.fstat(null)
+        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL:
+            raise StepError(
+                None,
+                errno.ENODEV,
+                hint="the container's /dev/null is not the null device",
+            )
+        return clone_tree(null, "")
+    finally:
+        os.close(null)

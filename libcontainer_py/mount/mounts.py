@@ -1,0 +1,276 @@
+"""`mounts` of config.json, one after the other, onto the container's root."""
+
+import errno
+import os
+import stat
+
+from libcontainer_py.errors import ConfigError, StepError, quoted
+from libcontainer_py.linux.flags import (
+    MS_BIND,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    PROC_SUPER_MAGIC,
+)
+from libcontainer_py.linux.syscalls import fstatfs
+from libcontainer_py.mount.cgroupfs import mount_cgroup_v1, mount_cgroup_v2
+from libcontainer_py.mount.copyup import copy_up
+from libcontainer_py.mount.options import Options, parse_options
+from libcontainer_py.mount.paths import (
+    create_file_in_root,
+    mkdir_all_in_root,
+    open_in_root,
+    path_in_root,
+)
+from libcontainer_py.mount.trees import (
+    attach,
+    clone_source,
+    new_filesystem,
+    remount,
+    set_bind_flags,
+    set_propagation,
+    set_readonly,
+    set_recursive,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from libcontainer_py.cgroups.interface import CgroupMount
+
+# What lxcfs and friends put over a container's /proc. Anything else there could hide procfs from
+# us, or from the container, and hand out something that only looks like it (CVE-2019-16884,
+# CVE-2019-19921).
+_ALLOWED_BELOW_PROC = (
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime",
+)
+
+
+def setup_mounts(
+    root_fd: int,
+    mounts: "list[dict[str, Any]]",
+    cgroup_mounts: "list[CgroupMount] | None",
+    cgroup_namespace: bool,
+) -> "list[int]":
+    """Make each mount of config.json, in its order.
+
+    A relative `source` of a bind mount is meant from the working directory, which is the bundle.
+
+    Args:
+        root_fd: from `prepare_rootfs`
+        mounts: `mounts` of config.json
+        cgroup_mounts: for mounts of type "cgroup": `Cgroups.mounts()`, or None where the host has
+            cgroup v2 alone
+        cgroup_namespace: the container has a cgroup namespace of its own
+
+    Returns descriptors of those mounts that `finalize_mounts` is to make read-only when all else
+    is done: what is mounted or made inside them needs them writable until then.
+
+    Raises:
+        ConfigError, StepError: with the mount, or the part of it that was at fault, as the field
+    """
+    read_only_later: list[int] = []
+    for index, mount in enumerate(mounts):
+        field = f"mounts[{index}]"
+        destination = mount["destination"]
+        options = parse_options(mount.get("options") or [])
+        delay = _is_read_only_later(mount, options)
+        if delay:
+            options.flags &= ~MS_RDONLY
+        try:
+            tree = _setup_mount(root_fd, mount, options, field, cgroup_mounts, cgroup_namespace)
+        except StepError:
+            raise
+        except OSError as error:
+            raise StepError(
+                None, error.errno or 0, f"mount on {quoted(destination)}", field=field
+            ) from None
+        if delay:
+            read_only_later.append(tree)
+        else:
+            os.close(tree)
+    return read_only_later
+
+
+def finalize_mounts(read_only_later: "list[int]") -> None:
+    """Make the mounts read-only that `setup_mounts` left writable, and close their descriptors."""
+    for tree in read_only_later:
+        try:
+            set_readonly(tree)
+        except OSError as error:
+            raise StepError(
+                None, error.errno or 0, "make a mount read-only", field="mounts"
+            ) from None
+        os.close(tree)
+
+
+def dev_is_bound(mounts: "list[dict[str, Any]]") -> bool:
+    """Does config.json bring its own /dev, by a bind mount? Then it is not ours to fill."""
+    return any(
+        _clean(mount["destination"]) == "/dev"
+        and parse_options(mount.get("options") or []).flags & MS_BIND
+        for mount in mounts
+    )
+
+
+def _clean(destination: str) -> str:
+    return os.path.normpath("/" + destination.lstrip("/"))
+
+
+def _is_read_only_later(mount: "dict[str, Any]", options: Options) -> bool:
+    if not options.flags & MS_RDONLY or options.flags & (MS_BIND | MS_REMOUNT):
+        return False
+    return mount.get("type") == "tmpfs" or _clean(mount["destination"]) == "/dev"
+
+
+def _setup_mount(
+    root_fd: int,
+    mount: "dict[str, Any]",
+    options: Options,
+    field: str,
+    cgroup_mounts: "list[CgroupMount] | None",
+    cgroup_namespace: bool,
+) -> int:
+    """Make one mount; returns its descriptor."""
+    if options.idmap is not None:
+        raise ConfigError("idmapped mounts are not built yet", f"{field}.options[{options.idmap}]")
+    for mapping in ("uidMappings", "gidMappings"):
+        if mount.get(mapping):
+            raise ConfigError("idmapped mounts are not built yet", f"{field}.{mapping}")
+
+    destination = mount["destination"]
+    fstype = mount.get("type") or ""
+    source = mount.get("source") or ""
+    if options.flags & MS_REMOUNT:
+        tree = _remount(root_fd, destination, options, field)
+    elif options.flags & MS_BIND:
+        tree = _bind(root_fd, source, destination, options, field)
+    else:
+        target = _open_directory(root_fd, fstype, destination, field)
+        try:
+            if fstype == "cgroup" and cgroup_mounts is None:
+                tree = mount_cgroup_v2(target, source, options, field)
+            elif fstype == "cgroup":
+                tree = mount_cgroup_v1(
+                    target, cgroup_mounts or [], options, field, cgroup_namespace
+                )
+            else:
+                tree = _mount_filesystem(target, fstype, source, options, field)
+        finally:
+            os.close(target)
+    set_propagation(tree, options.propagation)
+    return tree
+
+
+def _bind(root_fd: int, source: str, destination: str, options: Options, field: str) -> int:
+    if options.data:
+        # The kernel would ignore them without a word.
+        index, text = options.data[0]
+        raise ConfigError(
+            f"a bind mount has no filesystem options such as {quoted(text)}",
+            f"{field}.options[{index}]",
+        )
+    tree = clone_source(source, field, recursive=bool(options.flags & MS_REC))
+    set_bind_flags(tree, options)
+    set_recursive(tree, options)
+    is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+    try:
+        if is_directory:
+            target = mkdir_all_in_root(root_fd, destination)
+        else:
+            target = create_file_in_root(root_fd, destination)
+    except OSError as error:
+        raise _destination_error(error, destination, field) from None
+    try:
+        _check_destination(root_fd, target, field, fstatfs(tree)[0] == PROC_SUPER_MAGIC)
+        attach(tree, target)
+    finally:
+        os.close(target)
+    return tree
+
+
+def _remount(root_fd: int, destination: str, options: Options, field: str) -> int:
+    """Change a mount that is there already: its own flags ("bind"), or the filesystem's."""
+    try:
+        tree = open_in_root(root_fd, destination)
+    except OSError as error:
+        raise _destination_error(error, destination, field) from None
+    if options.flags & MS_BIND:
+        set_bind_flags(tree, options)
+    else:
+        remount(tree, options)
+    set_recursive(tree, options)
+    return tree
+
+
+def _mount_filesystem(target: int, fstype: str, source: str, options: Options, field: str) -> int:
+    if fstype == "tmpfs":
+        # It shows the mode of the directory that it covers, unless an option says another.
+        mode = stat.S_IMODE(os.fstat(target).st_mode)
+        options.data.insert(0, (0, f"mode={mode:04o}"))
+    tree = new_filesystem(fstype, source, options, field, target)
+    if options.copy_up:
+        copy_up(target, tree)
+    set_recursive(tree, options)
+    attach(tree, target)
+    return tree
+
+
+def _open_directory(root_fd: int, fstype: str, destination: str, field: str) -> int:
+    """Open (and make) the directory to mount a filesystem on."""
+    # procfs and sysfs through a symbolic link would lie where our own writes below /proc, and
+    # what is masked in them, do not look for them (CVE-2019-19921, CVE-2023-27561).
+    kernel_fs = fstype in ("proc", "sysfs")
+    try:
+        target = mkdir_all_in_root(root_fd, destination, follow=not kernel_fs)
+    except OSError as error:
+        raise _destination_error(
+            error,
+            destination,
+            field,
+            hint=f"{fstype} is mounted on ordinary directories alone"
+            if kernel_fs and error.errno in (errno.ELOOP, errno.ENOTDIR)
+            else None,
+        ) from None
+    try:
+        _check_destination(root_fd, target, field, fstype == "proc")
+    except BaseException:
+        os.close(target)
+        raise
+    return target
+
+
+def _check_destination(root_fd: int, target: int, field: str, is_proc: bool) -> None:
+    """Refuse to cover the root itself, or the container's procfs with anything but procfs."""
+    path = path_in_root(root_fd, target)
+    if path == "/":
+        raise ConfigError("a mount may not cover the root itself", f"{field}.destination")
+    if path == "/proc" and not is_proc:
+        raise ConfigError("nothing but proc may be mounted on /proc", f"{field}.destination")
+    if path.startswith("/proc/") and path not in _ALLOWED_BELOW_PROC:
+        raise ConfigError(
+            f"{quoted(path)} is inside /proc, where nothing may be mounted",
+            f"{field}.destination",
+        )
+
+
+def _destination_error(
+    error: OSError, destination: str, field: str, hint: "str | None" = None
+) -> StepError:
+    return StepError(
+        None,
+        error.errno or 0,
+        f"mount on {quoted(destination)}",
+        field=f"{field}.destination",
+        hint=hint,
+    )

@@ -1,0 +1,430 @@
+"""The parent's side: from a bundle to a process that waits for `start`.
+
+`exec_` is libcontainer's namespaces/exec.go: the eight steps of a container's birth in their
+order. Whatever isn't READY at its end undoes everything.
+"""
+
+import _signal
+import fcntl
+import gc
+import os
+
+from libcontainer_py import state as states
+from libcontainer_py.cgroups import manager
+from libcontainer_py.errors import ConfigError, Error, StepError
+from libcontainer_py.linux import syscalls
+from libcontainer_py.linux.flags import (
+    CLONE_CLEAR_SIGHAND,
+    CLONE_INTO_CGROUP,
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUTS,
+    CLONE_PARENT,
+)
+from libcontainer_py.mount import rootfs
+from libcontainer_py.namespaces import finish
+from libcontainer_py.namespaces.init import InitConfig, init
+from libcontainer_py.security import capabilities, rlimits
+from libcontainer_py.spec import load
+from libcontainer_py.state import StateDir
+from libcontainer_py.syncpipe.pipe import decode, error_of, new_sync_pipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from libcontainer_py.cgroups.manager import Cgroups
+    from libcontainer_py.syncpipe.pipe import SyncPipe
+
+NAMESPACES = {
+    "pid": CLONE_NEWPID,
+    "network": CLONE_NEWNET,
+    "mount": CLONE_NEWNS,
+    "ipc": CLONE_NEWIPC,
+    "uts": CLONE_NEWUTS,
+    "cgroup": CLONE_NEWCGROUP,
+}
+
+_SIGCHLD = 17
+_SIGKILL = 9
+
+
+class Options:
+    """How a container is to be created, beside what config.json says.
+
+    Attributes:
+        stdio: the descriptors that become 0, 1 and 2 of the container
+        preserve_fds: how many descriptors from 3 on are passed to it
+        pid_file: where to write its process id, or None
+        no_pivot: move the root instead of pivot_root(2), for a root on a ramdisk
+        no_new_keyring: leave it in the caller's session keyring
+        for_parent: make it a child of our parent (the launcher's way)
+    """
+
+    __slots__ = ("for_parent", "no_new_keyring", "no_pivot", "pid_file", "preserve_fds", "stdio")
+
+    def __init__(
+        self,
+        *,
+        stdio: "tuple[int, int, int]" = (0, 1, 2),
+        preserve_fds: int = 0,
+        pid_file: "str | None" = None,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        for_parent: bool = False,
+    ) -> None:
+        self.stdio = stdio
+        self.preserve_fds = preserve_fds
+        self.pid_file = pid_file
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.for_parent = for_parent
+
+
+class Created:
+    """A container that waits for `start`: its pid, a pidfd of it, and warnings to pass on."""
+
+    __slots__ = ("pid", "pidfd", "warnings")
+
+    def __init__(self, pid: int, pidfd: int, warnings: "list[str]") -> None:
+        self.pid, self.pidfd, self.warnings = pid, pidfd, warnings
+
+
+def exec_(root: str, container_id: str, bundle: str, options: Options) -> Created:
+    """Create a container from a bundle. It waits, privileges dropped, for `start`.
+
+    Args:
+        root: the directory below which the state of all containers lies
+        container_id: its name there
+        bundle: the directory that holds config.json
+
+    Raises:
+        ConfigError: config.json, or the id, is wrong; nothing was done
+        Exists: the id is taken
+        StepError: a step failed; everything that was made is gone again
+    """
+    # 1. Load and validate; leave a record before there is anything to forget.
+    directory = StateDir(root, container_id)
+    bundle = os.path.realpath(bundle)
+    config, warnings = load.load(bundle)
+    start = _init_config(config, bundle, container_id, options)
+    start.warnings = warnings + start.warnings
+    cgroups = manager.manager(_linux(config).get("cgroupsPath"), container_id)
+    _refuse_threads()
+    directory.make()
+    try:
+        record = _record(config, bundle, container_id, start.rootfs, cgroups)
+        directory.write(record)
+        return _exec(config, record, start, cgroups, directory, options)
+    except BaseException:
+        directory.remove()
+        raise
+    finally:
+        directory.unlock()
+
+
+def _exec(
+    config: "dict[str, Any]",
+    record: "dict[str, Any]",
+    start: InitConfig,
+    cgroups: "Cgroups",
+    directory: StateDir,
+    options: Options,
+) -> Created:
+    linux = _linux(config)
+    resources = linux.get("resources") or {}
+
+    # 2. The sync pipe and the FIFOs of `start`; the child inherits one end, and both FIFOs.
+    start.go, start.status = _make_fifos(directory)
+    pipe, childs_end = new_sync_pipe()
+
+    pidfd = pid = -1
+    try:
+        # 3. and 4. Clone the child, into its cgroups: into the unified one by the clone, and
+        # through doors that are held open for it into the others, the first thing it does.
+        with _Step("SetupCgroups", "linux.cgroupsPath"):
+            cgroups.create(resources)
+            start.cgroup_mounts = cgroups.mounts()
+            start.entrance = cgroups.entrance()
+        try:
+            pid, pidfd = _clone(start, childs_end, options)
+        finally:
+            start.entrance.close()
+        childs_end.close()
+        pipe.send({"go": True})
+
+        # 6. Its mounts are made: limits, all but memory.
+        _await(pipe, "mounts", pid, pidfd, cgroups)
+        with _Step("SetupCgroups", "linux.resources"):
+            cgroups.set(resources)
+        pipe.send({"ok": True})
+
+        # 7. Python's work is over: limits that would have hindered it.
+        message = _await(pipe, "finish", pid, pidfd, cgroups)
+        process = config["process"]
+        _set_oom_score_adj(pid, process.get("oomScoreAdj"))
+        rlimits.set_rlimits(pid, process.get("rlimits") or [])
+        pipe.send({"ok": True})
+
+        # 8. READY, or what went wrong.
+        _await_ready(pipe, message["finish"], pid, pidfd, cgroups)
+        with _Step("SetupCgroups", "linux.resources.memory"):
+            cgroups.set_memory(resources)
+        record["pid"] = pid
+        record["start"] = states.start_time(pid)
+        record["list"] = message["list"]
+        directory.write(record)
+        _write_pid_file(options.pid_file, pid)
+        return Created(pid, pidfd, message["warnings"])
+    except BaseException as error:
+        _undo(pid, pidfd, cgroups, error)
+        if isinstance(error, BrokenPipeError):
+            raise _died(pipe, pid, cgroups, None) from None
+        raise
+    finally:
+        pipe.close()
+        childs_end.close()
+        os.close(start.go)
+        os.close(start.status)
+
+
+# ── what is prepared before the clone ───────────────────────────────────────────────────────────
+
+
+def _linux(config: "dict[str, Any]") -> "dict[str, Any]":
+    return config.get("linux") or {}
+
+
+def _init_config(
+    config: "dict[str, Any]", bundle: str, container_id: str, options: Options
+) -> InitConfig:
+    start = InitConfig()
+    start.config = config
+    start.container_id = container_id
+    start.bundle = bundle
+    start.rootfs = rootfs.resolve_rootfs(bundle, config["root"])
+    start.namespaces = 0
+    for namespace in _linux(config).get("namespaces") or []:
+        start.namespaces |= NAMESPACES[namespace["type"]]
+    if not start.namespaces & CLONE_NEWNS and config.get("mounts"):
+        raise ConfigError("mounts need a mount namespace in linux.namespaces", "mounts")
+    start.last_capability = capabilities.last_capability()
+    start.sets, start.warnings = capabilities.parse(
+        config["process"].get("capabilities"), start.last_capability
+    )
+    start.stdio = options.stdio
+    start.preserve_fds = options.preserve_fds
+    for fd in range(3, 3 + options.preserve_fds):
+        try:
+            fcntl.fcntl(fd, fcntl.F_GETFD)
+        except OSError:
+            raise Error(f"--preserve-fds: descriptor {fd} is not open") from None
+        os.set_inheritable(fd, True)
+    start.no_pivot = options.no_pivot
+    start.no_new_keyring = options.no_new_keyring
+    return start
+
+
+def _record(
+    config: "dict[str, Any]", bundle: str, container_id: str, rootfs_path: str, cgroups: "Cgroups"
+) -> "dict[str, Any]":
+    """What state.json holds; `pid` 0 until the container waits for `start`."""
+    return {
+        "ociVersion": config["ociVersion"],
+        "id": container_id,
+        "pid": 0,
+        "start": 0,
+        "list": [0, 0],
+        "started": False,
+        "bundle": bundle,
+        "rootfs": rootfs_path,
+        "created": states.now(),
+        "annotations": config.get("annotations") or {},
+        "program": config["process"]["args"][0],
+        "cgroups": cgroups.state(),
+        "pid_namespace": any(
+            namespace["type"] == "pid" for namespace in _linux(config).get("namespaces") or []
+        ),
+    }
+
+
+def _make_fifos(directory: StateDir) -> "tuple[int, int]":
+    fds = []
+    for name in ("go", "status"):
+        path = directory.file(name)
+        os.mkfifo(path, 0o600)
+        fds.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    return fds[0], fds[1]
+
+
+# ── the clone ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _refuse_threads() -> None:
+    """A clone copies one thread; what the others hold stays locked for ever in the child."""
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise Error("a process with threads can't clone a container; it must use the launcher")
+
+
+def _clone(start: InitConfig, childs_end: "SyncPipe", options: Options) -> "tuple[int, int]":
+    flags = start.namespaces & ~CLONE_NEWCGROUP | CLONE_CLEAR_SIGHAND
+    unified = start.entrance.unified
+    if unified is not None:
+        flags |= CLONE_INTO_CGROUP
+    if options.for_parent:
+        flags |= CLONE_PARENT
+    # Blocked, so that no handler runs in the child before it has put them away; no collection,
+    # whose finalizers would run twice.
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with _Step("clone", "linux.namespaces"):
+            signal = 0 if options.for_parent else _SIGCHLD
+            pid, pidfd = syscalls.clone3(flags, signal, unified or 0)
+        if pid == 0:
+            init(start, childs_end)
+        return pid, pidfd
+    finally:
+        if collecting:
+            gc.enable()
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+
+class _Step:
+    """Name the step, and the field where nothing inside knows a closer one, of an OSError."""
+
+    __slots__ = ("_field", "_name")
+
+    def __init__(self, name: str, field: str) -> None:
+        self._name, self._field = name, field
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _type: object, error: "BaseException | None", _trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            raise StepError.of(error, self._name, self._field) from None
+
+
+# ── the child's messages ────────────────────────────────────────────────────────────────────────
+
+
+def _next(pipe: "SyncPipe", pid: int, pidfd: int, cgroups: "Cgroups") -> bytes:
+    """The next packet that is not the announcement of a step."""
+    while True:
+        data, _fds = pipe.receive_bytes()
+        if not data:
+            raise _died(pipe, pid, cgroups, pidfd)
+        if data.startswith(b'{"step":'):
+            pipe.step = str(decode(data)["step"])
+            continue
+        if data.startswith(b'{"error":'):
+            raise error_of(decode(data))
+        return data
+
+
+def _await(
+    pipe: "SyncPipe", kind: str, pid: int, pidfd: int, cgroups: "Cgroups"
+) -> "dict[str, Any]":
+    message = decode(_next(pipe, pid, pidfd, cgroups))
+    if kind not in message:
+        raise StepError(pipe.step, 0, f"the child did not say {kind!r} but something else")
+    return message
+
+
+def _await_ready(
+    pipe: "SyncPipe", steps: "list[Any]", pid: int, pidfd: int, cgroups: "Cgroups"
+) -> None:
+    record = _next(pipe, pid, pidfd, cgroups)
+    if record == finish.READY:
+        return
+    position, errno = finish.position(record)
+    step, field, what = steps[position]
+    raise StepError(step, errno, what, field=field)
+
+
+def _died(pipe: "SyncPipe", pid: int, cgroups: "Cgroups", pidfd: "int | None") -> StepError:
+    """Word an end of file without READY: the step it died in, how, and whether for memory."""
+    how = _how_it_ended(pidfd) if pidfd is not None and pidfd >= 0 else ""
+    what = f"the container's first process (pid {pid}) ended{how} before it was ready"
+    killed = cgroups.oom_count()
+    hint = "the memory limit is too small to start in" if killed else None
+    return StepError(pipe.step, 0, what, hint=hint)
+
+
+def _how_it_ended(pidfd: int) -> str:
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        return ""  # made for our parent: it is not ours to wait for
+    if result is None:
+        return ""
+    if result.si_code == os.CLD_EXITED:
+        return f" with status {result.si_status}"
+    return f" by signal {result.si_status}"
+
+
+# ── the rest ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _set_oom_score_adj(pid: int, value: "int | None") -> None:
+    if value is None:
+        return
+    with _Step("SetOomScoreAdj", "process.oomScoreAdj"):
+        path = f"/proc/{pid}/oom_score_adj"
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, str(value).encode())
+        except OSError as error:
+            hint = "lowering it needs CAP_SYS_RESOURCE" if error.errno in (1, 13) else None
+            raise StepError(None, error.errno or 0, str(value), hint=hint) from None
+        finally:
+            os.close(fd)
+
+
+def _write_pid_file(path: "str | None", pid: int) -> None:
+    if path is None:
+        return
+    # Whoever watches for the file must never read half of a number.
+    head, name = os.path.split(path)
+    temporary = os.path.join(head, f".{name}.{os.getpid()}")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(fd, str(pid).encode())
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise StepError("WritePidFile", error.errno or 0, f"--pid-file {path}") from None
+
+
+def _undo(pid: int, pidfd: int, cgroups: "Cgroups", error: BaseException) -> None:
+    """End the child and remove its cgroups. What stands in the way is added to the error."""
+    if pid > 0:
+        try:
+            _signal.pidfd_send_signal(pidfd, _SIGKILL)
+        except ProcessLookupError:
+            pass
+        wait_for_end(pidfd)
+        try:
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        except ChildProcessError:
+            pass
+        os.close(pidfd)
+    try:
+        cgroups.remove()
+    except OSError as also:
+        error.add_note(f"and its cgroups could not be removed: {also}")
+
+
+def wait_for_end(pidfd: int, timeout: float = 10.0) -> bool:
+    """Wait until a process has ended, whoever its parent is; False when it took too long."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(int(timeout * 1000)))

@@ -1,0 +1,426 @@
+"""The finish list: the last steps before the container's program, as a list of system calls.
+
+Python writes the list, execs it while still privileged, and is gone: what drops the privileges,
+says READY, waits for `start` and execs the program is `loop`, 144 bytes of machine code in a
+sealed file. So nothing that the image's processes can see, trace or open is an interpreter
+(CVE-2019-5736 and its kin), and a waiting container weighs a few pages.
+
+The steps themselves are written once, as functions over an object that has the calls by name
+(`security.capabilities`, `user.setup`). Two objects do:
+
+`FinishList`
+    records them, to be run by the loop.
+`AtOnce`
+    makes them now, in this process: for a primitive called by itself, for tests, and where no
+    loop is written for the architecture yet.
+"""
+
+import fcntl
+import os
+import struct
+
+from libcontainer_py.errors import StepError, words
+from libcontainer_py.linux import syscalls
+from libcontainer_py.linux.flags import (
+    AT_EMPTY_PATH,
+    F_ADD_SEALS,
+    F_GETFD,
+    F_SEAL_GROW,
+    F_SEAL_SEAL,
+    F_SEAL_SHRINK,
+    F_SEAL_WRITE,
+    F_SETFD,
+    FD_CLOEXEC,
+    FSMOUNT_CLOEXEC,
+    FSOPEN_CLOEXEC,
+    MFD_ALLOW_SEALING,
+    MFD_CLOEXEC,
+    MFD_EXEC,
+    MOUNT_ATTR_RDONLY,
+    PR_CAP_AMBIENT,
+    PR_CAP_AMBIENT_CLEAR_ALL,
+    PR_CAP_AMBIENT_RAISE,
+    PR_CAPBSET_DROP,
+    SA_RESTORER,
+    SIG_SETMASK,
+)
+from libcontainer_py.linux.numbers import MACHINE, NR
+from libcontainer_py.namespaces import loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    Step = tuple[str, str | None, str]
+    _Then = tuple[str | None, str | None, str | None]
+    _Entry = tuple[int, list[int], int, _Then, bool]
+
+    class Calls(Protocol):
+        """The calls that a step of the finish list may make, by name."""
+
+        def at(self, step: str, field: str | None = None, what: str = "") -> None: ...
+        def prctl(
+            self, option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0
+        ) -> None: ...
+        def setgroups(self, gids: list[int]) -> None: ...
+        def setresgid(self, rgid: int, egid: int, sgid: int) -> None: ...
+        def setresuid(self, ruid: int, euid: int, suid: int) -> None: ...
+        def check_ids(self, uid: int, gid: int) -> None: ...
+        def capset(self, effective: int, permitted: int, inheritable: int) -> None: ...
+        def capbset_drop(self, capability: int) -> None: ...
+        def cap_ambient_clear_all(self) -> None: ...
+        def cap_ambient_raise(self, capability: int) -> None: ...
+        def chdir(self, path: str) -> None: ...
+
+
+READY = b"READY\0\0\0" + bytes(loop.FAULT_SIZE - 8)
+STARTED = b"S"
+
+# The first words of the scratch memory are the loop's record of a failure; then ours.
+_FAULT, _RESULT, _IGNORED, _EXEC_RESULT, _BYTE, _FIRST, _SECOND, _THIRD = range(8)
+
+_SIGINT, _SIGHUP, _SIGTERM = 2, 1, 15
+_EPERM = 1
+_EXIT_AGAIN = 126  # a second run of the list, see `guard`
+
+
+class Saved:
+    """An argument: what an earlier entry has put into a word of the scratch memory."""
+
+    __slots__ = ("address",)
+
+    def __init__(self, slot: int) -> None:
+        self.address = loop.SCRATCH + 8 * slot
+
+
+class Address(int):
+    """An argument: the address of a word of the scratch memory, for the kernel to write to."""
+
+    __slots__ = ()
+
+    def __new__(cls, slot: int) -> "Address":
+        return super().__new__(cls, loop.SCRATCH + 8 * slot)
+
+
+class Array:
+    """An argument: the address of a NULL-terminated array of strings, as execve takes it."""
+
+    __slots__ = ("strings",)
+
+    def __init__(self, strings: "list[bytes]") -> None:
+        self.strings = strings
+
+
+class _Words(int):
+    """A word that holds the address of another word, by its index."""
+
+
+class FinishList:
+    """Records calls, and compiles them into the file that runs them.
+
+    `pipe` is the sync pipe; `go` and `status` are the two FIFOs of `start`. All three must be
+    open, and not close-on-exec, when the list is exec'd.
+    """
+
+    __slots__ = ("_entries", "_labels", "_step", "_words", "go", "pipe", "status", "steps")
+
+    def __init__(self, pipe: int, go: int, status: int) -> None:
+        if MACHINE != "x86_64":
+            raise StepError("Finish", 0, f"no finish list is written for {MACHINE} yet")
+        self.pipe, self.go, self.status = pipe, go, status
+        # What position i does: (step, field, words), for whoever reads a record of a failure.
+        self.steps: list[Step] = []
+        self._step: Step = ("Finish", None, "")
+        self._entries: list[_Entry] = []
+        self._labels: dict[str, int] = {}
+        self._words: list[int | bytes] = [0]
+        self._guard()
+
+    # ── how a call is recorded ──────────────────────────────────────────────────────────────────
+
+    def at(self, step: str, field: "str | None" = None, what: str = "") -> None:
+        """Name the step, the field of config.json and the words for what is recorded next."""
+        self._step = (step, field, what)
+
+    def call(
+        self,
+        name: str,
+        *args: "int | bytes | Saved | Array",
+        save: int = _IGNORED,
+        error: "str | None" = "fail",
+        zero: "str | None" = None,
+        positive: "str | None" = None,
+        retry: bool = False,
+    ) -> None:
+        """Record one system call. `error`, `zero`, `positive`: the label to go on at (None: next).
+
+        Bytes are passed as their address, a `Saved` as what was saved there.
+        """
+        self._record(NR[name], args, save, (error, zero, positive), retry)
+
+    def compare(
+        self,
+        left: "int | Saved",
+        right: "int | Saved",
+        equal: "str | None" = None,
+        differ: "str | None" = None,
+    ) -> None:
+        """Record a comparison, and the label to go on at in each case (None: next)."""
+        self._record(-1, (left, right), _IGNORED, (differ, equal, differ), False)
+
+    def label(self, name: str) -> None:
+        """Name the entry that is recorded next."""
+        self._labels[name] = len(self._entries)
+
+    def _record(
+        self,
+        number: int,
+        args: "tuple[int | bytes | Saved | Array, ...]",
+        save: int,
+        then: "_Then",
+        retry: bool,
+    ) -> None:
+        places = [self._place(argument) for argument in args]
+        places += [0] * (6 - len(places))
+        self._entries.append((number, places, save, then, retry))
+        self.steps.append(self._step)
+
+    def _place(self, argument: "int | bytes | Saved | Array") -> int:
+        """Where the argument will be found: an address in scratch memory, or a word's index."""
+        if isinstance(argument, Saved):
+            return argument.address
+        words = self._words
+        if isinstance(argument, Array):
+            first = len(words)
+            words.extend(argument.strings)
+            words.append(0)
+            argument = _Words(first)
+        words.append(argument)
+        return len(words) - 1
+
+    # ── the calls, by name: what `linux.syscalls` has too ───────────────────────────────────────
+
+    def prctl(
+        self, option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0
+    ) -> None:
+        """Record prctl(2)."""
+        self.call("prctl", option, arg2, arg3, arg4, arg5)
+
+    def setgroups(self, gids: "list[int]") -> None:
+        """Record setgroups(2)."""
+        self.call("setgroups", len(gids), struct.pack(f"{len(gids)}I", *gids))
+
+    def setresgid(self, rgid: int, egid: int, sgid: int) -> None:
+        """Record setresgid(2)."""
+        self.call("setresgid", rgid, egid, sgid)
+
+    def setresuid(self, ruid: int, euid: int, suid: int) -> None:
+        """Record setresuid(2)."""
+        self.call("setresuid", ruid, euid, suid)
+
+    def check_ids(self, uid: int, gid: int) -> None:
+        """Record that all six ids are read back, and that each is the one that was set."""
+        position = len(self._entries)  # makes the labels unique
+        differ, agree = f"ids differ: {position}", f"ids agree: {position}"
+        for name, wanted in (("getresgid", gid), ("getresuid", uid)):
+            self.call(name, Address(_FIRST), Address(_SECOND), Address(_THIRD))
+            for slot in (_FIRST, _SECOND, _THIRD):
+                self.compare(Saved(slot), wanted, differ=differ)
+        self.compare(0, 0, equal=agree)
+        self.label(differ)  # a comparison has no errno: the next one's result is -EPERM
+        self._record(-1, (0, _EPERM), _IGNORED, ("fail", None, None), False)
+        self.label(agree)
+
+    def capset(self, effective: int, permitted: int, inheritable: int) -> None:
+        """Record capset(2)."""
+        self.call("capset", *syscalls.capset_structs(effective, permitted, inheritable))
+
+    def capbset_drop(self, capability: int) -> None:
+        """Record prctl(2), PR_CAPBSET_DROP."""
+        self.prctl(PR_CAPBSET_DROP, capability)
+
+    def cap_ambient_clear_all(self) -> None:
+        """Record prctl(2), PR_CAP_AMBIENT_CLEAR_ALL."""
+        self.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+
+    def cap_ambient_raise(self, capability: int) -> None:
+        """Record prctl(2), PR_CAP_AMBIENT_RAISE."""
+        self.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
+
+    def chdir(self, path: str) -> None:
+        """Record chdir(2)."""
+        self.call("chdir", _bytes(path))
+
+    # ── what only a list has: its beginning and its end ─────────────────────────────────────────
+
+    def _guard(self) -> None:
+        # An entrypoint `#!/proc/self/exe` makes the kernel run this file again, with arguments of
+        # the image's choice. They are never read, and the sync pipe, closed by then, tells a
+        # second run from the first: it has nothing to do.
+        self.call("fcntl", self.pipe, F_GETFD, error="again")
+
+    def end_by_signals(self, signals: "tuple[int, ...]" = (_SIGHUP, _SIGINT, _SIGTERM)) -> None:
+        """Let these signals end a created container, and unblock all signals.
+
+        As pid 1 it would ignore whatever has no handler. The exec of the program resets them.
+        """
+        # On x86-64 the kernel refuses to return to no restorer, with SIGSEGV; ours never returns.
+        action = struct.pack("QQQQ", loop.HANDLER, SA_RESTORER, loop.HANDLER, 0)
+        for number in signals:
+            self.call("rt_sigaction", number, action, 0, 8)
+        self.call("rt_sigprocmask", SIG_SETMASK, bytes(8), 0, 8)
+
+    def ready(self) -> None:
+        """Say READY to the parent, and let go of the sync pipe."""
+        self.at("ReadFromChild")
+        self.call("write", self.pipe, READY, len(READY), zero="fail")
+        self.call("close", self.pipe)
+
+    def wait(self) -> None:
+        """Wait for a byte from `start`, and say on the status FIFO that this one was it."""
+        self.at("Start")
+        # Held read-write, so there is no end of file and no SIGPIPE. From here on both must close
+        # by themselves in the exec: that is what `start` waits for.
+        for fifo in (self.go, self.status):
+            self.call("fcntl", fifo, F_SETFD, FD_CLOEXEC, error="die")
+        self.call("read", self.go, Address(_BYTE), 1, retry=True, error="die", zero="die")
+        self.call("write", self.status, STARTED, 1, error="die")
+
+    def execve(self, path: str, argv: "list[str]", env: "list[str]") -> None:
+        """Become the container's program; or tell `start`, and standard error, why not."""
+        self.at("Execv", "process.args[0]", path)
+        arguments = Array([_bytes(text) for text in argv])
+        environment = Array([_bytes(text) for text in env])
+        program = _bytes(path)
+        self.call("execve", program, arguments, environment, save=_EXEC_RESULT, error="exec failed")
+        self.label("exec failed")
+        self.call("write", self.status, Address(_FAULT), loop.FAULT_SIZE, error=None)
+        for errno in _EXEC_ERRNOS:
+            self.compare(Saved(_EXEC_RESULT), -errno, equal=f"exec failed: {errno}")
+        for errno in (0, *_EXEC_ERRNOS):
+            self.label(f"exec failed: {errno}")
+            reason = words(errno) if errno else "refused by the kernel"
+            # The words that a user of runc knows, on the container's own standard error.
+            text = b"exec " + program + f": {reason}\n".encode()
+            self.call("write", 2, text, len(text), error="die", zero="die", positive="die")
+
+    def compile(self) -> bytes:
+        """Write the file: an executable that runs the list once."""
+        self.at("Finish")
+        self.label("fail")
+        self.call("write", self.pipe, Address(_FAULT), loop.FAULT_SIZE, error="die")
+        self.label("die")
+        self.call("exit_group", 1)
+        self.label("again")
+        self.call("exit_group", _EXIT_AGAIN)
+
+        words_base = loop.ENTRIES + loop.ENTRY.size * len(self._entries)
+        string = words_base + 8 * len(self._words)
+        values, strings = [], []
+        for word in self._words:
+            if isinstance(word, bytes):
+                values.append(string)
+                strings.append(word + b"\0")
+                string += len(word) + 1
+            elif isinstance(word, _Words):
+                values.append(words_base + 8 * word)
+            else:
+                values.append(word & 0xFFFFFFFFFFFFFFFF)
+        labels = self._labels
+        pack = loop.ENTRY.pack
+        body = []
+        for index, (number, places, save, then, retry) in enumerate(self._entries, 1):
+            arguments = [
+                place if place >= loop.SCRATCH else words_base + 8 * place for place in places
+            ]
+            pointers = [
+                loop.ENTRIES + loop.ENTRY.size * (index if name is None else labels[name])
+                for name in then
+            ]
+            body.append(pack(number, *arguments, loop.SCRATCH + 8 * save, *pointers, retry))
+        body.append(struct.pack(f"<{len(values)}Q", *values))
+        return loop.elf(b"".join(body + strings))
+
+
+# Why the kernel refuses a program, as far as words for it are worth their bytes.
+_EXEC_ERRNOS = (1, 2, 7, 8, 12, 13, 20, 26, 40)
+
+
+def position(record: bytes) -> "tuple[int, int]":
+    """Read a record of a failure: (which entry of the list, errno)."""
+    entry, result = struct.unpack("<Qq", record)
+    return (entry - loop.ENTRIES) // loop.ENTRY.size, -result
+
+
+class AtOnce:
+    """Makes the calls now, in this process, instead of recording them."""
+
+    __slots__ = ("step",)
+
+    prctl = staticmethod(syscalls.prctl)
+    setgroups = staticmethod(syscalls.setgroups)
+    setresgid = staticmethod(syscalls.setresgid)
+    setresuid = staticmethod(syscalls.setresuid)
+    capset = staticmethod(syscalls.capset)
+    capbset_drop = staticmethod(syscalls.capbset_drop)
+    cap_ambient_clear_all = staticmethod(syscalls.cap_ambient_clear_all)
+    cap_ambient_raise = staticmethod(syscalls.cap_ambient_raise)
+    chdir = staticmethod(os.chdir)
+
+    def __init__(self) -> None:
+        self.step: Step = ("Finish", None, "")
+
+    def at(self, step: str, field: "str | None" = None, what: str = "") -> None:
+        """Name the step, the field of config.json and the words for the calls that follow."""
+        self.step = (step, field, what)
+
+    @staticmethod
+    def check_ids(uid: int, gid: int) -> None:
+        """Read all six ids back; raise OSError(EPERM) where one is not what was set."""
+        if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid):
+            raise OSError(_EPERM, "the ids read back are not those that were set")
+
+
+def write_executable(data: bytes) -> int:
+    """Put the list into a sealed file that nobody can change or reach by a path.
+
+    Returns a close-on-exec descriptor for execveat(2). It is a memfd; where `vm.memfd_noexec`
+    forbids to run those, a file on a tmpfs that is mounted nowhere and read-only.
+    """
+    flags = MFD_CLOEXEC | MFD_ALLOW_SEALING
+    try:
+        try:
+            fd = os.memfd_create("lcpy:finish", flags | MFD_EXEC)
+        except OSError as error:
+            if error.errno != 22:  # EINVAL: a kernel before 6.3 does not know the flag
+                raise
+            fd = os.memfd_create("lcpy:finish", flags)
+    except PermissionError:
+        return _write_on_tmpfs(data)
+    _write(fd, data)
+    os.fchmod(fd, 0o555)
+    fcntl.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+    return fd
+
+
+def _write_on_tmpfs(data: bytes) -> int:
+    context = syscalls.fsopen("tmpfs", FSOPEN_CLOEXEC)
+    syscalls.fsconfig_create(context)
+    mount = syscalls.fsmount(context, FSMOUNT_CLOEXEC, 0)
+    os.close(context)
+    fd = syscalls.openat2(mount, "finish", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o555)
+    _write(fd, data)
+    os.close(fd)  # a file that is open for writing can't be run
+    fd = syscalls.openat2(mount, "finish", os.O_RDONLY | os.O_CLOEXEC)
+    syscalls.mount_setattr(mount, "", AT_EMPTY_PATH, attr_set=MOUNT_ATTR_RDONLY)
+    os.close(mount)
+    return fd
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,127 @@
+"""The launcher: a fresh, single-threaded interpreter that clones for a program with threads.
+
+The program (an engine) starts it and sends one request over a sync pipe; the launcher does what
+`exec_` does, with CLONE_PARENT: so the container is the engine's own child, which the engine waits
+for by its pidfd. Then the launcher ends.
+"""
+
+import os
+import sys
+
+from libcontainer_py.errors import ConfigError, Error, Exists, StepError
+from libcontainer_py.namespaces.exec import Created, Options, exec_
+from libcontainer_py.syncpipe.pipe import SyncPipe, decode, error_message, error_of, new_sync_pipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# What the fresh interpreter runs. Its arguments: the pipe, and where packages lie (ours first;
+# behind the standard library, which they must not shadow).
+PROGRAM = (
+    "import sys; sys.path += sys.argv[2:];"
+    "from libcontainer_py.namespaces.launcher import main; main(int(sys.argv[1]))"
+)
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def may_clone() -> bool:
+    """May this process clone by itself? Else the launcher must.
+
+    Only with one thread, whoever made the others; and where Python spells paths in UTF-8, as
+    config.json does.
+    """
+    one_thread = len(os.listdir("/proc/self/task")) == 1
+    return one_thread and sys.getfilesystemencoding() == "utf-8"
+
+
+def launch(root: str, container_id: str, bundle: str, options: Options) -> Created:
+    """Do what `exec_` does, from a program with threads.
+
+    Raises:
+        what `exec_` raises
+        Error: the launcher could not be started, or ended without an answer
+    """
+    import subprocess
+
+    ours, theirs = new_sync_pipe()
+    preserved = tuple(range(3, 3 + options.preserve_fds))
+    words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", PROGRAM, str(theirs.fileno())]
+    places = [_PACKAGE, *(place for place in sys.path if os.path.isabs(place))]
+    try:
+        # Its standard streams are the container's; descriptors keep their numbers on the way.
+        with subprocess.Popen(
+            [*words, *places],
+            stdin=options.stdio[0],
+            stdout=options.stdio[1],
+            stderr=options.stdio[2],
+            pass_fds=(theirs.fileno(), *preserved),
+        ):
+            theirs.close()
+            ours.send(_request(root, container_id, bundle, options))
+            data, fds = ours.receive_bytes(max_fds=1)
+    finally:
+        ours.close()
+        theirs.close()
+    if not data:
+        raise Error("the launcher ended without an answer")
+    answer = decode(data)
+    if "created" in answer:
+        return Created(answer["created"], fds[0], answer["warnings"])
+    raise _error(answer)
+
+
+def main(fd: int) -> None:
+    """Serve the one request that comes on a descriptor: the launcher's whole life."""
+    import _socket
+
+    pipe = SyncPipe(_socket.socket(fileno=fd))
+    os.set_inheritable(fd, False)
+    request = pipe.receive()
+    if request is None:
+        return
+    options = Options(
+        preserve_fds=request["preserve_fds"],
+        pid_file=request["pid_file"],
+        no_pivot=request["no_pivot"],
+        no_new_keyring=request["no_new_keyring"],
+        for_parent=True,
+    )
+    try:
+        created = exec_(request["root"], request["id"], request["bundle"], options)
+    except Error as error:
+        pipe.send(_error_message(error))
+    except OSError as error:
+        pipe.send(_error_message(StepError.of(error, "exec")))
+    else:
+        pipe.send({"created": created.pid, "warnings": created.warnings}, (created.pidfd,))
+
+
+def _request(root: str, container_id: str, bundle: str, options: Options) -> "dict[str, Any]":
+    return {
+        "root": root,
+        "id": container_id,
+        "bundle": bundle,
+        "preserve_fds": options.preserve_fds,
+        "pid_file": options.pid_file,
+        "no_pivot": options.no_pivot,
+        "no_new_keyring": options.no_new_keyring,
+    }
+
+
+def _error_message(error: Error) -> "dict[str, Any]":
+    if isinstance(error, StepError):
+        return error_message(error)
+    field = error.field if isinstance(error, ConfigError) else None
+    text = str(error).removeprefix(f"{field}: ") if field else str(error)
+    return {"raised": type(error).__name__, "text": text, "field": field}
+
+
+def _error(answer: "dict[str, Any]") -> Error:
+    if "error" in answer:
+        return error_of(answer)
+    kind = answer["raised"]
+    if kind == "ConfigError":
+        return ConfigError(answer["text"], answer["field"])
+    known = {Exists.__name__: Exists}
+    return known.get(kind, Error)(answer["text"])

@@ -1,0 +1,77 @@
+"""Find the container's program, as the container's user would."""
+
+import os
+
+from libcontainer_py.errors import StepError, quoted
+from libcontainer_py.linux import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer_py.security.capabilities import Sets
+
+_ENOENT, _EACCES, _ENOTDIR = 2, 13, 20
+
+
+class AsUser:
+    """Check files with the credentials that the program will be exec'd with.
+
+    Only what the file system looks at is changed (setfsuid(2), the effective set), and all of it
+    is put back: the process stays what it was.
+    """
+
+    __slots__ = ("_gid", "_sets", "_uid")
+
+    def __init__(self, uid: int, gid: int, sets: "Sets") -> None:
+        self._uid, self._gid, self._sets = uid, gid, sets
+
+    def __enter__(self) -> None:
+        syscalls.setfsgid(self._gid)
+        syscalls.setfsuid(self._uid)
+        _effective, permitted, inheritable = syscalls.capget()
+        syscalls.capset(self._sets.effective & permitted, permitted, inheritable)
+
+    def __exit__(self, *_error: object) -> None:
+        _effective, permitted, inheritable = syscalls.capget()
+        syscalls.capset(permitted, permitted, inheritable)
+        syscalls.setfsuid(os.geteuid())
+        syscalls.setfsgid(os.getegid())
+        syscalls.capset(permitted, permitted, inheritable)
+
+
+def look_path(name: str, search: "str | None") -> str:
+    """Find a program: by its path where the name has a slash, else down the PATH. `LookPath`.
+
+    Raises:
+        StepError: with the words that callers of runc match on
+    """
+    if "/" in name:
+        errno = _check(name)
+        if errno:
+            what = f"stat {name}" if errno in (_ENOENT, _ENOTDIR) else ""
+            raise _not_found(name, what, errno)
+        return name
+    for directory in (search or "").split(":") if name else ():
+        # An empty element, or a relative one, would run what lies in the working directory: the
+        # shells' old trap. Go refuses it too.
+        if directory.startswith("/"):
+            path = f"{directory.rstrip('/')}/{name}"
+            if not _check(path):
+                return path
+    raise _not_found(name, "executable file not found in $PATH", 0)
+
+
+def _not_found(name: str, what: str, errno: int) -> StepError:
+    text = f"exec: {quoted(name)}" + (f": {what}" if what else "")
+    return StepError("Execv", errno, text, field="process.args[0]")
+
+
+def _check(path: str) -> int:
+    """Say what stands in the way of running a path: an errno, or 0."""
+    try:
+        mode = os.stat(path).st_mode
+        # Whoever has CAP_DAC_OVERRIDE may run a file that has a run bit at all, as in execve(2).
+        allowed = os.access(path, os.X_OK, effective_ids=True)
+    except OSError as error:
+        return error.errno or _EACCES
+    regular = mode & 0o170000 == 0o100000
+    return 0 if regular and allowed and mode & 0o111 else _EACCES

@@ -1,0 +1,1 @@
+"""The network of a container: today its loopback interface."""

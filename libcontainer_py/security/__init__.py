@@ -1,0 +1,1 @@
+"""What a container's processes may do: capabilities, limits, keyring."""

@@ -1,0 +1,25 @@
+"""A session keyring of the container's own, so that it can't read the host's keys (keyrings(7))."""
+
+from libcontainer_py.linux import syscalls
+from libcontainer_py.linux.flags import KEYCTL_SETPERM
+
+_ENOSYS = 38
+# KEY_POS_ALL: whoever possesses the keyring may do all with it. KEY_USR_SEARCH: other sessions of
+# the same user may search it, so that an `exec` joins the same one.
+_KEY_POS_ALL = 0x3F000000
+_KEY_USR_SEARCH = 0x00080000
+
+
+def join_session_keyring(container_id: str) -> None:
+    """Join a new session keyring, named for the container, in place of the host's.
+
+    Raises:
+        OSError: EDQUOT when the user's quota of keys is used up. A kernel without keyrings is none.
+    """
+    try:
+        ring = syscalls.keyctl_join_session_keyring(f"_ses.{container_id}")
+    except OSError as error:
+        if error.errno == _ENOSYS:
+            return
+        raise
+    syscalls.keyctl(KEYCTL_SETPERM, ring, _KEY_POS_ALL | _KEY_USR_SEARCH)

@@ -1,0 +1,243 @@
+"""State on disk: one directory a container, below the root directory of the state.
+
+    state.json   what is known of it: written to a temporary name and renamed, so never half a file
+    go, status   the two FIFOs between `start` and the finish list
+    lock         flock(2) on it is held by every command that changes something
+
+Any command may be killed at any instant. The record is there before the child, and what a process
+id means is proved by its start time, never believed.
+"""
+
+import fcntl
+import os
+import time
+
+from libcontainer_py import jsontext
+from libcontainer_py.errors import ConfigError, Error, Exists, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
+
+_LIMIT = 1 << 20
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+_MAX_ID = 255  # NAME_MAX: it is a directory's name
+
+
+def default_root() -> str:
+    """Where the state lies unless `--root` says otherwise."""
+    if os.geteuid() == 0:
+        return "/run/lcpy"
+    directory = os.environ.get("XDG_RUNTIME_DIR")
+    if not directory:
+        raise Error("XDG_RUNTIME_DIR is not set: say with --root where the state shall lie")
+    return directory + "/lcpy"
+
+
+def check_id(container_id: str) -> str:
+    """Refuse an id that can't be a directory's name of its own; return it.
+
+    Raises:
+        ConfigError: empty, `.`, `..`, longer than 255 bytes, or other than ``[A-Za-z0-9_+.-]``
+    """
+    if not container_id:
+        raise ConfigError("container id cannot be empty")
+    if (
+        container_id in (".", "..")
+        or len(container_id) > _MAX_ID
+        or not _ID_CHARACTERS.issuperset(container_id)
+    ):
+        shown = container_id if len(container_id) < 80 else container_id[:77] + "..."
+        raise ConfigError(f"invalid container ID format: {ascii(shown)[1:-1]}")
+    return container_id
+
+
+class StateDir:
+    """The directory of one container."""
+
+    __slots__ = ("container_id", "lock_fd", "path", "root")
+
+    def __init__(self, root: str, container_id: str) -> None:
+        self.container_id = check_id(container_id)
+        self.root = root
+        self.path = os.path.join(root, container_id)
+        self.lock_fd = -1
+
+    def file(self, name: str) -> str:
+        """The path of a file in it."""
+        return f"{self.path}/{name}"
+
+    def make(self) -> None:
+        """Make it, and hold its lock.
+
+        Raises:
+            Exists: there is one already
+            OSError: it can't be made
+        """
+        try:
+            try:
+                os.mkdir(self.path, 0o711)
+            except FileNotFoundError:
+                os.makedirs(self.root, 0o700, exist_ok=True)
+                os.mkdir(self.path, 0o711)
+        except FileExistsError:
+            raise Exists(f"container with given ID already exists: {self.container_id}") from None
+        self.lock()
+
+    def lock(self) -> None:
+        """Wait for the lock and hold it until `unlock`, or until this process ends.
+
+        Raises:
+            NotFound: there is no such container, or it was deleted while we waited
+        """
+        name = self.file("lock")
+        try:
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self.not_found() from None
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            same = os.path.samestat(os.stat(name), os.fstat(fd))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            os.close(fd)
+            raise self.not_found()
+        self.lock_fd = fd
+
+    def locked(self) -> bool:
+        """Is some command holding the lock now?"""
+        try:
+            fd = os.open(self.file("lock"), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def unlock(self) -> None:
+        """Let go of the lock."""
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+            self.lock_fd = -1
+
+    def not_found(self) -> NotFound:
+        """The error to raise for a container that is not there."""
+        return NotFound(f"container does not exist: {self.container_id}")
+
+    def write(self, state: "dict[str, Any]") -> None:
+        """Write state.json: all of it, or nothing."""
+        temporary = self.file(".state.json")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            data = jsontext.dumps(state).encode("utf-8", "surrogatepass")
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+        os.rename(temporary, self.file("state.json"))
+
+    def read(self) -> "dict[str, Any]":
+        """Read state.json.
+
+        Raises:
+            NotFound: there is none
+            Error: it is not ours
+        """
+        try:
+            fd = os.open(self.file("state.json"), os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self.not_found() from None
+        try:
+            data = b""
+            while len(data) <= _LIMIT:
+                part = os.read(fd, _LIMIT)
+                if not part:
+                    break
+                data += part
+        finally:
+            os.close(fd)
+        try:
+            state = jsontext.loads(data.decode("utf-8", "surrogatepass"))
+        except ValueError:
+            state = None
+        if not isinstance(state, dict) or state.get("id") != self.container_id:
+            raise Error(
+                f"{self.file('state.json')} is damaged; `delete --force {self.container_id}`"
+                " removes what is left"
+            )
+        return state
+
+    def remove(self) -> None:
+        """Remove it with all that is in it. What is gone already is fine."""
+        for name in ("go", "status", ".state.json", "state.json", "lock"):
+            try:
+                os.unlink(self.file(name))
+            except FileNotFoundError:
+                continue
+        try:
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            return
+
+
+def start_time(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 when there is none, or a zombie.
+
+    Field 22 of /proc/PID/stat (proc(5)), counted after the last `)`: the process chooses its name.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    try:
+        data = os.read(fd, 4096)
+    except ProcessLookupError:
+        return 0
+    finally:
+        os.close(fd)
+    fields = data[data.rindex(b")") + 2 :].split()
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def status(state: "dict[str, Any]") -> str:
+    """What a container is doing now, in the spec's words (runtime.md, «State»)."""
+    pid = state["pid"]
+    if not pid or start_time(pid) != state["start"]:
+        return STOPPED
+    if not state["started"]:
+        try:
+            # While it waits for `start`, what runs is the finish list, known by its file.
+            executable = os.stat(f"/proc/{pid}/exe")
+        except (FileNotFoundError, ProcessLookupError):
+            return STOPPED
+        if [executable.st_dev, executable.st_ino] == state["list"]:
+            return CREATED
+    return PAUSED if _frozen(state) else RUNNING
+
+
+def _frozen(state: "dict[str, Any]") -> bool:
+    paths = state["cgroups"].get("paths") or {}
+    if "freezer" not in paths:
+        return False
+    try:
+        fd = os.open(paths["freezer"] + "/freezer.state", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return os.read(fd, 16) != b"THAWED\n"
+    finally:
+        os.close(fd)
+
+
+def now() -> str:
+    """The time as the state shows it: RFC 3339 in UTC, with nanoseconds."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    day = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{day}.{nanoseconds:09d}Z"

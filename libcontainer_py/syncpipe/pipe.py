@@ -1,0 +1,181 @@
+"""Messages between the parent and the child, over a connected pair of UNIX sockets.
+
+A packet is a message: a JSON object, or one of the finish list's records (READY, or a failure).
+Packets keep their bounds, so no length is framed, and the list can write its record with a single
+write(2). The pipe also ties the child's life to the parent's: at its end of file the child leaves.
+
+From the child come, in this order:
+
+    {"step": NAME}              before each step: what it died in, if it dies
+    {"mounts": true}            step 6: its mounts are made; it waits for an answer
+    {"finish": [...], …}        step 7: Python's work is over; it waits for an answer
+    READY                       the finish list: everything is dropped, it waits for `start`
+    {"error": {...}}            or, at any point, what went wrong; the last message
+    a record of a failure       the same from the finish list
+
+From the parent:
+
+    {"go": true}                the cgroups (and maps) are there: begin
+    {"ok": true}                an answer to `mounts` and to `finish`
+"""
+
+import _socket
+
+from libcontainer_py import jsontext
+from libcontainer_py.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# A child that has been taken over must not be able to fill the parent's memory. The largest honest
+# message is the table of a finish list, a few hundred short lines.
+LIMIT = 256 * 1024
+
+_SOL_SOCKET, _SCM_RIGHTS = _socket.SOL_SOCKET, _socket.SCM_RIGHTS
+
+
+class SyncPipe:
+    """One end of the pair.
+
+    Attributes:
+        step: the last step that the other end has announced
+    """
+
+    __slots__ = ("_socket", "step")
+
+    def __init__(self, socket: "_socket.socket") -> None:
+        self._socket = socket
+        self.step = "clone"
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close this end; the other one sees an end of file."""
+        self._socket.close()
+
+    def detach(self) -> int:
+        """Give the descriptor away: this object no longer closes it."""
+        return self._socket.detach()
+
+    def send(self, message: "dict[str, Any]", fds: "tuple[int, ...]" = ()) -> None:
+        """Send one message, and descriptors with it.
+
+        Raises:
+            OSError: EPIPE when the other end is gone
+        """
+        rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
+        ancillary = [(_SOL_SOCKET, _SCM_RIGHTS, rights)] if fds else []
+        # MSG_NOSIGNAL: the child has SIGPIPE at its default, so that its program inherits that.
+        self._socket.sendmsg(
+            [jsontext.dumps(message).encode("utf-8", "surrogatepass")],
+            ancillary,
+            _socket.MSG_NOSIGNAL,
+        )
+
+    def announce(self, step: str) -> None:
+        """Say which step begins (child to parent)."""
+        self.send({"step": step})
+
+    def receive_bytes(self, max_fds: int = 0) -> "tuple[bytes, list[int]]":
+        """Receive one packet, and up to `max_fds` descriptors; b"" is the end of file.
+
+        Raises:
+            StepError: the packet, or what came with it, is larger than agreed
+        """
+        room = _socket.CMSG_SPACE(4 * max_fds) if max_fds else 0
+        data, ancillary, flags, _address = self._socket.recvmsg(
+            LIMIT, room, _socket.MSG_CMSG_CLOEXEC
+        )
+        fds = []
+        for level, kind, payload in ancillary:
+            if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
+                fds += [
+                    int.from_bytes(payload[at : at + 4], "little")
+                    for at in range(0, len(payload) - 3, 4)
+                ]
+        if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
+            import os
+
+            for fd in fds:
+                os.close(fd)
+            raise StepError("ReadFromChild", 0, "a message on the sync pipe is too large")
+        return data, fds
+
+    def receive(self) -> "dict[str, Any] | None":
+        """Receive one JSON message; None is the end of file.
+
+        Raises:
+            StepError: it is not a message
+        """
+        data, _fds = self.receive_bytes()
+        return decode(data) if data else None
+
+    def expect(self, kind: str) -> "dict[str, Any]":
+        """Receive the one message that may come now.
+
+        Raises:
+            StepError: another came, or the end of file
+        """
+        message = self.receive()
+        if message is None or kind not in message:
+            raise StepError("ReadFromParent", 0, "the parent is gone")
+        return message
+
+
+def decode(data: bytes) -> "dict[str, Any]":
+    """Read a packet as a JSON message.
+
+    Raises:
+        StepError: it is not one
+    """
+    try:
+        message = jsontext.loads(data.decode("utf-8", "surrogatepass"))
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        raise StepError("ReadFromChild", 0, "a message on the sync pipe can't be read")
+    return message
+
+
+def new_sync_pipe() -> "tuple[SyncPipe, SyncPipe]":
+    """Make a connected pair: (parent's end, child's end). `NewSyncPipe`.
+
+    Raises:
+        OSError: no descriptors are left
+    """
+    parent, child = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    return SyncPipe(parent), SyncPipe(child)
+
+
+def error_message(error: StepError) -> "dict[str, Any]":
+    """Turn the child's error into data (`step`, `field`, `errno`, `what`, `hint`)."""
+    return {
+        "error": {
+            "step": error.step,
+            "field": error.field,
+            "errno": error.errno,
+            "what": error.what,
+            "hint": error.hint,
+        }
+    }
+
+
+def error_of(message: "dict[str, Any]") -> StepError:
+    """Turn data back into the error."""
+    data = message["error"]
+
+    def text(key: str) -> "str | None":
+        value = data.get(key)
+        return value if isinstance(value, str) else None
+
+    errno = data.get("errno")
+    return StepError(
+        text("step"),
+        errno if isinstance(errno, int) else 0,
+        text("what") or "",
+        field=text("field"),
+        hint=text("hint"),
+    )

@@ -1,0 +1,35 @@
+"""Is a parsed config.json valid, and can we do what it asks for?"""
+
+from libcontainer_py.errors import ConfigError
+from libcontainer_py.spec import built, rules
+from libcontainer_py.spec.accept import accept
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def validate(config: "Any") -> "list[str]":
+    """Check a config: its schema, then the rules, then that everything in it is built.
+
+    Args:
+        config: plain dicts, lists, strings, integers and booleans, as a JSON parser makes them
+
+    Returns:
+        warnings, one line each
+
+    Raises:
+        ConfigError: it is not valid, or asks for what is not built yet
+    """
+    if not accept(config):
+        # It costs as much as ten starts of Python, so only those pay who have something to fix.
+        try:
+            from libcontainer_py.spec.reject import reject
+        except ImportError as error:
+            raise ConfigError(
+                f"config.json does not fit its schema; to say where: {error}"
+            ) from None
+        reject(config)
+    warnings = rules.check(config)
+    built.check(config)
+    return warnings
