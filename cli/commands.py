@@ -1,6 +1,6 @@
-"""The commands: each takes its words, makes one call of the library, and returns the exit code."""
+"""The commands: each takes its words, makes one call of the library, returns the exit code."""
 
-import os
+import posix
 
 from libcontainer_py.errors import ConfigError, Error
 
@@ -8,7 +8,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from libcontainer_py.cli.log import Log
     from libcontainer_py.cli.parse import Words
     from libcontainer_py.container import Container, Runtime
 
@@ -20,7 +19,11 @@ def _runtime(words: "Words") -> "Runtime":
 
 
 def _container(words: "Words") -> "Container":
-    return _runtime(words).get(words.arguments[0])
+    from libcontainer_py.container import Container
+    from libcontainer_py.state import StateDir
+
+    # Not `Runtime.get`, which reads the record to see whether there is one: each command does.
+    return Container(StateDir(_runtime(words).root, words.arguments[0]))
 
 
 def _create_options(words: "Words") -> "dict[str, Any]":
@@ -36,21 +39,28 @@ def _create_options(words: "Words") -> "dict[str, Any]":
     }
 
 
-def create(log: "Log", words: "Words") -> int:
-    """`lcpy create`."""
+def _create(words: "Words") -> "Container":
     container = _runtime(words).create(words.arguments[0], **_create_options(words))
-    for warning in container.warnings:
-        log.warning(warning)
+    if container.warnings:
+        from libcontainer_py.cli.log import Log
+
+        log = words.log or Log()
+        for warning in container.warnings:
+            log.warning(warning)
+    return container
+
+
+def create(words: "Words") -> int:
+    """`lcpy create`."""
+    _create(words)
     return 0
 
 
-def run(log: "Log", words: "Words") -> int:
+def run(words: "Words") -> int:
     """`lcpy run`: its exit code is the program's, or 128 + the signal that ended it."""
     from libcontainer_py.cli import foreground
 
-    container = _runtime(words).create(words.arguments[0], **_create_options(words))
-    for warning in container.warnings:
-        log.warning(warning)
+    container = _create(words)
     return foreground.run(
         container,
         detach=words.flags["detach"],
@@ -59,22 +69,22 @@ def run(log: "Log", words: "Words") -> int:
     )
 
 
-def start(log: "Log", words: "Words") -> int:
+def start(words: "Words") -> int:
     """`lcpy start`."""
     _container(words).start()
     return 0
 
 
-def state(log: "Log", words: "Words") -> int:
+def state(words: "Words") -> int:
     """`lcpy state`."""
     from libcontainer_py import jsontext
 
     text = jsontext.dumps(_container(words).state(), indent=2)
-    os.write(1, text.encode("utf-8", "surrogatepass"))
+    posix.write(1, text.encode("utf-8", "surrogatepass"))
     return 0
 
 
-def kill(log: "Log", words: "Words") -> int:
+def kill(words: "Words") -> int:
     """`lcpy kill`."""
     from libcontainer_py.cli.signals import number
 
@@ -86,17 +96,13 @@ def kill(log: "Log", words: "Words") -> int:
     return 0
 
 
-def delete(log: "Log", words: "Words") -> int:
+def delete(words: "Words") -> int:
     """`lcpy delete`."""
-    from libcontainer_py.container import Container
-    from libcontainer_py.state import StateDir
-
-    root = _runtime(words).root
-    Container(StateDir(root, words.arguments[0])).delete(force=words.flags["force"])
+    _container(words).delete(force=words.flags["force"])
     return 0
 
 
-def spec(log: "Log", words: "Words") -> int:
+def spec(words: "Words") -> int:
     """`lcpy spec`."""
     import json
 
@@ -104,7 +110,8 @@ def spec(log: "Log", words: "Words") -> int:
 
     if words.flags["rootless"]:
         raise Error("spec --rootless is not built yet")
-    path = os.path.join(words.flags["bundle"] or ".", "config.json")
+    bundle = words.flags["bundle"]
+    path = f"{bundle}/config.json" if bundle else "config.json"
     try:
         with open(path, "x", encoding="utf-8") as file:
             json.dump(default(), file, indent="\t")

@@ -1,7 +1,7 @@
 """`run` after the container is created: start it, relay signals to it, and wait for its end."""
 
 import _signal
-import os
+import posix
 
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import PR_SET_CHILD_SUBREAPER
@@ -63,9 +63,9 @@ def _reap_orphans(process: "Process") -> None:
     """Reap what was reparented to us, the subreaper; the first process itself is `_wait`'s."""
     while True:
         try:
-            result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            result = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
         except ChildProcessError:
             return
         if result is None or result.si_pid == process.pid:
             return
-        os.waitpid(result.si_pid, os.WNOHANG)
+        posix.waitpid(result.si_pid, posix.WNOHANG)

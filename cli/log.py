@@ -1,6 +1,6 @@
 """The log: one line a message, as engines read it from runc (text or JSON)."""
 
-import os
+import posix
 import time
 
 from libcontainer_py import jsontext
@@ -32,9 +32,9 @@ class Log:
         self._json = options["log-format"] == "json"
         self._debug = options["debug"]
         if options["log"]:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC
             try:
-                self._fd = os.open(options["log"], flags, 0o644)
+                self._fd = posix.open(options["log"], flags, 0o644)
             except OSError as error:
                 why = words(error.errno or 0)
                 raise Error(f"--log: open {options['log']}: {why}") from None
@@ -65,6 +65,6 @@ class Log:
 
 def _write(fd: int, text: str) -> None:
     try:
-        os.write(fd, text.encode("utf-8", "backslashreplace"))
+        posix.write(fd, text.encode("utf-8", "backslashreplace"))
     except OSError:
         return  # a closed standard error, a full disk: there is nobody left to tell

@@ -7,6 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from libcontainer_py.cli.log import Log
+
 
 class UsageError(Error):
     """The words make no sense; `command` is the one whose help may be of use (None: all)."""
@@ -20,12 +22,13 @@ class UsageError(Error):
 class Words:
     """A parsed command line: the globals, the command (None: none was given), and what is its."""
 
-    __slots__ = ("arguments", "command", "flags", "globals")
+    __slots__ = ("arguments", "command", "flags", "globals", "log")
 
     def __init__(self, words: "list[str]") -> None:
         self.command: Command | None = None
         self.flags: dict[str, Any] = {}
         self.arguments: list[str] = []
+        self.log: Log | None = None  # the one that the globals ask for; None: standard error
         self.globals, rest = _flags(words, GLOBAL, None)
         if not rest:
             return

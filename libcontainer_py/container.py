@@ -11,16 +11,15 @@ interpreter that is started for the call, and is still this program's own child.
 """
 
 import _signal
-import os
+import posix
 
 from libcontainer_py import state as states
-from libcontainer_py.cgroups import manager
 from libcontainer_py.errors import Error, NotFound, StepError, WrongState
-from libcontainer_py.namespaces import finish
 from libcontainer_py.state import CREATED, CREATING, STOPPED, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from types import TracebackType
     from typing import IO, Any, Self
 
@@ -60,7 +59,7 @@ class Process:
         Raises:
             ChildProcessError: it is not a child of this process, so its status is not ours to know
         """
-        return self._wait(os.WNOHANG)
+        return self._wait(posix.WNOHANG)
 
     def wait(self, timeout: "float | None" = None) -> int:
         """Wait until it has ended; return `returncode`.
@@ -92,7 +91,7 @@ class Process:
             if stream is not None:
                 stream.close()
         if self._pidfd >= 0:
-            os.close(self._pidfd)
+            posix.close(self._pidfd)
             self._pidfd = -1
 
     def _ends_within(self, seconds: float) -> bool:
@@ -102,9 +101,9 @@ class Process:
 
     def _wait(self, flags: int) -> "int | None":
         if self.returncode is None:
-            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | flags)
+            result = posix.waitid(posix.P_PIDFD, self._pidfd, posix.WEXITED | flags)
             if result is not None:
-                exited = result.si_code == os.CLD_EXITED
+                exited = result.si_code == posix.CLD_EXITED
                 self.returncode = result.si_status if exited else -result.si_status
         return self.returncode
 
@@ -214,19 +213,21 @@ class Container:
             directory.unlock()
 
     def _start(self, record: "dict[str, Any]") -> None:
-        pidfd = os.pidfd_open(record["pid"])
+        pidfd = posix.pidfd_open(record["pid"])
         try:
             answer = _let_go(self._directory, pidfd)
         finally:
-            os.close(pidfd)
-        if not answer.startswith(finish.STARTED):
+            posix.close(pidfd)
+        from libcontainer_py.namespaces import loop
+
+        if not answer.startswith(loop.STARTED):
             # No answer of the list's: somebody else's start was first, or its process ended.
             if states.status(record) == STOPPED:
                 raise WrongState("cannot start a container that has stopped")
             raise WrongState("cannot start an already running container")
-        failure = answer[len(finish.STARTED) :]
+        failure = answer[len(loop.STARTED) :]
         if failure:
-            _position, errno = finish.position(failure)
+            _position, errno = loop.position(failure)
             program = f"exec {record['program']}"
             raise StepError("Execv", errno, program, field="process.args[0]")
 
@@ -255,23 +256,25 @@ class Container:
         except OSError as error:
             raise StepError("kill", error.errno or 0, f"signal {signal}") from None
         finally:
-            os.close(pidfd)
+            posix.close(pidfd)
 
     def _kill_all(self, record: "dict[str, Any]", signal: int) -> None:
+        from libcontainer_py.cgroups import manager
+
         for pid in manager.load(record["cgroups"]).pids(all=True):
             try:
-                os.kill(pid, signal)
+                posix.kill(pid, signal)
             except ProcessLookupError:
                 continue
 
     def _pidfd(self, record: "dict[str, Any]") -> int:
         """A pidfd of the first process: proved to be it, not a later one with its number."""
         try:
-            pidfd = os.pidfd_open(record["pid"])
+            pidfd = posix.pidfd_open(record["pid"])
         except ProcessLookupError:
             raise WrongState("container not running") from None
         if states.start_time(record["pid"]) != record["start"]:
-            os.close(pidfd)
+            posix.close(pidfd)
             raise WrongState("container not running")
         return pidfd
 
@@ -320,6 +323,8 @@ class Container:
 
     def _end(self, record: "dict[str, Any]", status: str) -> None:
         """Kill what still runs, and remove the cgroups."""
+        from libcontainer_py.cgroups import manager
+
         cgroups = manager.load(record["cgroups"])
         if status != STOPPED:
             self._kill_first(record)
@@ -350,7 +355,7 @@ class Container:
         except ProcessLookupError:
             return
         finally:
-            os.close(pidfd)
+            posix.close(pidfd)
 
 
 class Runtime:
@@ -363,7 +368,7 @@ class Runtime:
     __slots__ = ("root",)
 
     def __init__(self, root: "str | os.PathLike[str] | None" = None) -> None:
-        self.root = os.path.abspath(os.fspath(root)) if root is not None else states.default_root()
+        self.root = states.default_root() if root is None else _absolute(root)
 
     def create(
         self,
@@ -403,13 +408,12 @@ class Runtime:
             options = Options(
                 stdio=streams.childs,
                 preserve_fds=preserve_fds,
-                pid_file=None if pid_file is None else os.path.abspath(os.fspath(pid_file)),
+                pid_file=None if pid_file is None else _absolute(pid_file),
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
             )
-            path = os.path.abspath(os.fspath(bundle))
             create = exec_ if launcher.may_clone() else launcher.launch
-            created = create(self.root, container_id, path, options)
+            created = create(self.root, container_id, _absolute(bundle), options)
         except BaseException:
             streams.close_ours()
             raise
@@ -452,7 +456,7 @@ class Runtime:
     def list(self) -> "list[Container]":
         """All containers below the root directory, in the order of their ids."""
         try:
-            names = sorted(os.listdir(self.root))
+            names = sorted(posix.listdir(self.root))
         except FileNotFoundError:
             return []
         containers = []
@@ -477,12 +481,12 @@ class _Streams:
             if stream is None:
                 ends.append(target)
             elif stream == PIPE:
-                read, write = os.pipe()
+                read, write = posix.pipe()
                 theirs, self._ours[target] = (read, write) if target == 0 else (write, read)
                 self._close.append(theirs)
                 ends.append(theirs)
             elif stream == DEVNULL:
-                null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+                null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
                 self._close.append(null)
                 ends.append(null)
             else:
@@ -491,20 +495,25 @@ class _Streams:
 
     def close_childs(self) -> None:
         for fd in self._close:
-            os.close(fd)
+            posix.close(fd)
         self._close = []
 
     def close_ours(self) -> None:
         for fd in self._ours:
             if fd >= 0:
-                os.close(fd)
+                posix.close(fd)
 
     def files(self) -> "list[IO[bytes] | None]":
         modes = ("wb", "rb", "rb")
         return [
-            os.fdopen(fd, mode, buffering=0) if fd >= 0 else None
+            open(fd, mode, buffering=0) if fd >= 0 else None
             for fd, mode in zip(self._ours, modes, strict=True)
         ]
+
+
+def _absolute(path: "str | os.PathLike[str]") -> str:
+    text = posix.fspath(path)
+    return text if text.startswith("/") else f"{posix.getcwd()}/{text}"
 
 
 def _let_go(directory: StateDir, pidfd: int) -> bytes:
@@ -512,20 +521,24 @@ def _let_go(directory: StateDir, pidfd: int) -> bytes:
     import select
 
     # Opened without blocking: where nobody holds them, the process is gone.
-    status = os.open(directory.file("status"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = posix.open(
+        directory.file("status"), posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
+    )
     try:
         try:
-            go = os.open(directory.file("go"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            go = posix.open(
+                directory.file("go"), posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
+            )
         except OSError as error:
             if error.errno == 6:  # ENXIO: no reader
                 return b""
             raise
         try:
-            os.write(go, b"\0")
+            posix.write(go, b"\0")
         except BrokenPipeError:
             return b""
         finally:
-            os.close(go)
+            posix.close(go)
         poll = select.poll()
         poll.register(status, select.POLLIN)
         poll.register(pidfd, select.POLLIN)
@@ -533,7 +546,7 @@ def _let_go(directory: StateDir, pidfd: int) -> bytes:
         while True:
             ready = {fd for fd, _events in poll.poll()}
             if status in ready:
-                part = os.read(status, 64)
+                part = posix.read(status, 64)
                 answer += part
                 # The end of file is the exec (or the end of the process) that closes the FIFO.
                 if not part:
@@ -541,4 +554,4 @@ def _let_go(directory: StateDir, pidfd: int) -> bytes:
             elif pidfd in ready:
                 return answer
     finally:
-        os.close(status)
+        posix.close(status)

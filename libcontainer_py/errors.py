@@ -59,16 +59,21 @@ def words(errno: int) -> str:
     return WORDS.get(errno) or f"errno {errno}"
 
 
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
 def quoted(text: str) -> str:
     """Put foreign text in quotes and on one line, so that it can't forge a message of ours."""
     out = []
     for char in text[:512]:
-        if char in '"\\':
-            out.append("\\" + char)
+        if char in _ESCAPES:
+            out.append(_ESCAPES[char])
         elif char.isprintable():
             out.append(char)
         else:
-            out.append(char.encode("unicode_escape").decode())
+            # By hand: Python's own codec for it is a module, which a sealed child can't import.
+            code = ord(char)
+            out.append(f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
     return '"' + "".join(out) + ('"…' if len(text) > 512 else '"')
 
 
@@ -147,4 +152,5 @@ class StepError(Error, OSError):
         what = error.filename or ""
         if isinstance(what, bytes):
             what = what.decode("utf-8", "backslashreplace")
-        return cls(step, error.errno or 0, str(what), field=field)
+        what = str(what) if str(what).isprintable() else quoted(str(what))
+        return cls(step, error.errno or 0, what, field=field)

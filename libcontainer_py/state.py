@@ -6,10 +6,13 @@
 
 Any command may be killed at any instant. The record is there before the child, and what a process
 id means is proved by its start time, never believed.
+
+`state`, `kill` and `start` come by here in their few milliseconds: so it is `posix` that is
+imported, which is built in; `os` would cost one of them.
 """
 
 import fcntl
-import os
+import posix
 import time
 
 from libcontainer_py import jsontext
@@ -28,12 +31,12 @@ _MAX_ID = 255  # NAME_MAX: it is a directory's name
 
 def default_root() -> str:
     """Where the state lies unless `--root` says otherwise."""
-    if os.geteuid() == 0:
+    if posix.geteuid() == 0:
         return "/run/lcpy"
-    directory = os.environ.get("XDG_RUNTIME_DIR")
+    directory = posix.environ.get(b"XDG_RUNTIME_DIR")
     if not directory:
         raise Error("XDG_RUNTIME_DIR is not set: say with --root where the state shall lie")
-    return directory + "/lcpy"
+    return directory.decode("utf-8", "surrogateescape") + "/lcpy"
 
 
 def check_id(container_id: str) -> str:
@@ -62,7 +65,7 @@ class StateDir:
     def __init__(self, root: str, container_id: str) -> None:
         self.container_id = check_id(container_id)
         self.root = root
-        self.path = os.path.join(root, container_id)
+        self.path = f"{root}/{container_id}"
         self.lock_fd = -1
 
     def file(self, name: str) -> str:
@@ -78,10 +81,10 @@ class StateDir:
         """
         try:
             try:
-                os.mkdir(self.path, 0o711)
+                posix.mkdir(self.path, 0o711)
             except FileNotFoundError:
-                os.makedirs(self.root, 0o700, exist_ok=True)
-                os.mkdir(self.path, 0o711)
+                _make_directories(self.root)
+                posix.mkdir(self.path, 0o711)
         except FileExistsError:
             raise Exists(f"container with given ID already exists: {self.container_id}") from None
         self.lock()
@@ -94,23 +97,23 @@ class StateDir:
         """
         name = self.file("lock")
         try:
-            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = posix.open(name, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
         except (FileNotFoundError, NotADirectoryError):
             raise self.not_found() from None
         fcntl.flock(fd, fcntl.LOCK_EX)
         try:
-            same = os.path.samestat(os.stat(name), os.fstat(fd))
+            same = posix.stat(name).st_ino == posix.fstat(fd).st_ino
         except FileNotFoundError:
             same = False
         if not same:
-            os.close(fd)
+            posix.close(fd)
             raise self.not_found()
         self.lock_fd = fd
 
     def locked(self) -> bool:
         """Is some command holding the lock now?"""
         try:
-            fd = os.open(self.file("lock"), os.O_RDONLY | os.O_CLOEXEC)
+            fd = posix.open(self.file("lock"), posix.O_RDONLY | posix.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
@@ -118,13 +121,13 @@ class StateDir:
         except BlockingIOError:
             return True
         finally:
-            os.close(fd)
+            posix.close(fd)
         return False
 
     def unlock(self) -> None:
         """Let go of the lock."""
         if self.lock_fd >= 0:
-            os.close(self.lock_fd)
+            posix.close(self.lock_fd)
             self.lock_fd = -1
 
     def not_found(self) -> NotFound:
@@ -134,14 +137,16 @@ class StateDir:
     def write(self, state: "dict[str, Any]") -> None:
         """Write state.json: all of it, or nothing."""
         temporary = self.file(".state.json")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = posix.open(
+            temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600
+        )
         try:
             data = jsontext.dumps(state).encode("utf-8", "surrogatepass")
             while data:
-                data = data[os.write(fd, data) :]
+                data = data[posix.write(fd, data) :]
         finally:
-            os.close(fd)
-        os.rename(temporary, self.file("state.json"))
+            posix.close(fd)
+        posix.rename(temporary, self.file("state.json"))
 
     def read(self) -> "dict[str, Any]":
         """Read state.json.
@@ -151,18 +156,18 @@ class StateDir:
             Error: it is not ours
         """
         try:
-            fd = os.open(self.file("state.json"), os.O_RDONLY | os.O_CLOEXEC)
+            fd = posix.open(self.file("state.json"), posix.O_RDONLY | posix.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             raise self.not_found() from None
         try:
             data = b""
             while len(data) <= _LIMIT:
-                part = os.read(fd, _LIMIT)
+                part = posix.read(fd, _LIMIT)
                 if not part:
                     break
                 data += part
         finally:
-            os.close(fd)
+            posix.close(fd)
         try:
             state = jsontext.loads(data.decode("utf-8", "surrogatepass"))
         except ValueError:
@@ -178,13 +183,27 @@ class StateDir:
         """Remove it with all that is in it. What is gone already is fine."""
         for name in ("go", "status", ".state.json", "state.json", "lock"):
             try:
-                os.unlink(self.file(name))
+                posix.unlink(self.file(name))
             except FileNotFoundError:
                 continue
         try:
-            os.rmdir(self.path)
+            posix.rmdir(self.path)
         except FileNotFoundError:
             return
+
+
+def _make_directories(path: str) -> None:
+    """Make a directory, and those above it that are missing; only we may look into them."""
+    parent = path.rpartition("/")[0]
+    if parent:
+        try:
+            posix.stat(parent)
+        except FileNotFoundError:
+            _make_directories(parent)
+    try:
+        posix.mkdir(path, 0o700)
+    except FileExistsError:
+        return  # another command was faster
 
 
 def start_time(pid: int) -> int:
@@ -193,15 +212,15 @@ def start_time(pid: int) -> int:
     Field 22 of /proc/PID/stat (proc(5)), counted after the last `)`: the process chooses its name.
     """
     try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError):
         return 0
     try:
-        data = os.read(fd, 4096)
+        data = posix.read(fd, 4096)
     except ProcessLookupError:
         return 0
     finally:
-        os.close(fd)
+        posix.close(fd)
     fields = data[data.rindex(b")") + 2 :].split()
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
 
@@ -214,7 +233,7 @@ def status(state: "dict[str, Any]") -> str:
     if not state["started"]:
         try:
             # While it waits for `start`, what runs is the finish list, known by its file.
-            executable = os.stat(f"/proc/{pid}/exe")
+            executable = posix.stat(f"/proc/{pid}/exe")
         except (FileNotFoundError, ProcessLookupError):
             return STOPPED
         if [executable.st_dev, executable.st_ino] == state["list"]:
@@ -227,13 +246,13 @@ def _frozen(state: "dict[str, Any]") -> bool:
     if "freezer" not in paths:
         return False
     try:
-        fd = os.open(paths["freezer"] + "/freezer.state", os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(paths["freezer"] + "/freezer.state", posix.O_RDONLY | posix.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        return os.read(fd, 16) != b"THAWED\n"
+        return posix.read(fd, 16) != b"THAWED\n"
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def now() -> str:

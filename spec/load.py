@@ -8,7 +8,7 @@ pairs (Go puts U+FFFD for both, so a path would become another path) are refused
 """
 
 import errno
-import os
+import posix
 import stat
 
 from libcontainer_py import jsontext
@@ -41,30 +41,32 @@ def read(bundle: str) -> bytes:
     """The content of a bundle's config.json, which must be a regular file (links to one are)."""
     try:
         # Without O_NONBLOCK a FIFO would wait for a writer.
-        fd = os.open(f"{bundle}/{NAME}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = posix.open(
+            f"{bundle}/{NAME}", posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
+        )
     except OSError as error:
         raise _unopened(bundle, error) from None
     try:
-        status = os.fstat(fd)
+        status = posix.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"{NAME} is not a regular file")
         content = bytearray()
         while len(content) <= SIZE_MAX:
-            chunk = os.read(fd, 1 << 16)
+            chunk = posix.read(fd, 1 << 16)
             if not chunk:
                 return bytes(content)
             content += chunk
     except OSError as error:
         raise ConfigError(f"read {NAME}: {words(error.errno or 0)}") from None
     finally:
-        os.close(fd)
+        posix.close(fd)
     raise ConfigError(f"{NAME} is larger than {SIZE_MAX >> 20} MiB")
 
 
 def _unopened(bundle: str, error: OSError) -> ConfigError:
     """Why config.json could not be opened, in runc's words (which goes to the bundle first)."""
     try:
-        is_directory = stat.S_ISDIR(os.stat(bundle).st_mode)
+        is_directory = stat.S_ISDIR(posix.stat(bundle).st_mode)
     except OSError as reason:
         return ConfigError(f"chdir {quoted(bundle)}: {words(reason.errno or 0)}")
     if not is_directory:

@@ -5,10 +5,11 @@ container that belongs to. The mark is an attribute of the directory itself, so 
 and is true whatever was killed when.
 """
 
-import os
+import posix
 import time
 
 from libcontainer_py.errors import StepError
+from libcontainer_py.linux.pathnames import dirname
 
 # Only CAP_SYS_ADMIN of the initial user namespace may set trusted attributes: a container can't
 # mark a directory of its host. (Without it, so with delegated cgroups, parents of ours stay.)
@@ -33,7 +34,7 @@ def make(path: str, mountpoint: str) -> "list[str]":
     for _attempt in range(_ATTEMPTS + path.count("/") * 2):
         target = missing[-1]
         try:
-            os.mkdir(target, 0o755)
+            posix.mkdir(target, 0o755)
             made.append(target)
             if target != path:
                 _mark(target)
@@ -42,7 +43,7 @@ def make(path: str, mountpoint: str) -> "list[str]":
             missing.pop()
         except OSError as error:
             if isinstance(error, FileNotFoundError) and len(target) > len(mountpoint):
-                missing.append(os.path.dirname(target))
+                missing.append(dirname(target))
                 continue
             unmake(made)
             raise StepError(
@@ -62,7 +63,7 @@ def make(path: str, mountpoint: str) -> "list[str]":
 
 def _mark(directory: str) -> None:
     try:
-        os.setxattr(directory, MARK, b"1")
+        posix.setxattr(directory, MARK, b"1")
     except OSError:
         # Without the capability, or on a kernel without these attributes: the parent stays then.
         return
@@ -70,7 +71,7 @@ def _mark(directory: str) -> None:
 
 def _is_marked(directory: str) -> bool:
     try:
-        os.getxattr(directory, MARK)
+        posix.getxattr(directory, MARK)
     except OSError:
         return False
     return True
@@ -80,7 +81,7 @@ def unmake(made: "list[str]") -> None:
     """Take back what `make` has just made. What is in use by now is left."""
     for directory in reversed(made):
         try:
-            os.rmdir(directory)
+            posix.rmdir(directory)
         except OSError:
             return
 
@@ -113,34 +114,34 @@ def remove(paths: "list[str]", timeout: float = 2.0) -> None:
 
 
 def _remove_parents(path: str) -> None:
-    parent = os.path.dirname(path)
+    parent = dirname(path)
     while _is_marked(parent):
         try:
-            os.rmdir(parent)
+            posix.rmdir(parent)
         except FileNotFoundError:
             pass  # a neighbour was faster
         except OSError:
             return  # a neighbour still lives there
-        parent = os.path.dirname(parent)
+        parent = dirname(parent)
 
 
 def _remove_tree(path: str, deadline: float) -> bool:
     """Try once to remove a cgroup and those below it; tell whether it is gone."""
     try:
-        os.rmdir(path)
+        posix.rmdir(path)
         return True
     except FileNotFoundError:
         return True
     except OSError:
         pass
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except FileNotFoundError:
         return True
     if not _remove_below(fd, deadline):
         return False
     try:
-        os.rmdir(path)
+        posix.rmdir(path)
     except FileNotFoundError:
         return True
     except OSError:
@@ -167,28 +168,30 @@ def _remove_below(fd: int, deadline: float) -> bool:
                 step = ".."
             else:
                 return True
-            next_fd = os.open(step, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
-            os.close(fd)
+            next_fd = posix.open(
+                step, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=fd
+            )
+            posix.close(fd)
             fd = next_fd
             if deeper is None:
                 try:
-                    os.rmdir(names.pop(), dir_fd=fd)
+                    posix.rmdir(names.pop(), dir_fd=fd)
                 except FileNotFoundError:
                     continue
     except OSError:
         return False  # busy, or vanished under our hands: the next attempt will see
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _remove_children(fd: int) -> "str | None":
     """Remove the cgroups right below that have none of their own; name one that resists."""
     resisting = None
-    with os.scandir(fd) as entries:
+    with posix.scandir(fd) as entries:
         names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     for name in names:
         try:
-            os.rmdir(name, dir_fd=fd)
+            posix.rmdir(name, dir_fd=fd)
         except FileNotFoundError:
             continue
         except OSError:

@@ -1,6 +1,6 @@
 """Read and write the kernel's files of a cgroup, with errors that name file, value and field."""
 
-import os
+import posix
 
 from libcontainer_py.errors import StepError, quoted
 
@@ -13,11 +13,11 @@ def write(path: str, value: "int | str", field: "str | None" = None) -> None:
     """
     text = str(value)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
         try:
-            os.write(fd, text.encode())
+            posix.write(fd, text.encode())
         finally:
-            os.close(fd)
+            posix.close(fd)
     except OSError as error:
         what = f"write {quoted(text.rstrip())} to {path}"
         raise StepError(None, error.errno or 0, what, field=field) from None
@@ -30,13 +30,13 @@ def read(path: str) -> str:
         StepError: with the file
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         try:
             chunks = []
-            while chunk := os.read(fd, 65536):
+            while chunk := posix.read(fd, 65536):
                 chunks.append(chunk)
         finally:
-            os.close(fd)
+            posix.close(fd)
     except OSError as error:
         raise StepError(None, error.errno or 0, f"read {path}") from None
     return b"".join(chunks).decode("utf-8", "surrogateescape")

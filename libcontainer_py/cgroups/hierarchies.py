@@ -3,7 +3,7 @@
 From /proc/self/cgroup (cgroups(7)) and /proc/self/mountinfo (proc(5)).
 """
 
-import os
+import posix
 
 from libcontainer_py.cgroups.files import read
 from libcontainer_py.errors import StepError, quoted
@@ -115,10 +115,10 @@ def _own_cgroups() -> "dict[int, tuple[list[str], str]]":
 
 def _cgroup_mounts() -> "Iterator[tuple[str, str, str, list[str]]]":
     """Give (mount point, root, type, options of the hierarchy) of each cgroup mount."""
-    fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    fd = posix.open("/proc/self/mountinfo", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         rest = b""
-        while chunk := os.read(fd, 16384):
+        while chunk := posix.read(fd, 16384):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 if b" - cgroup" not in line:
@@ -128,7 +128,7 @@ def _cgroup_mounts() -> "Iterator[tuple[str, str, str, list[str]]]":
                 fstype, _source, options = right.split(" ", 2)
                 yield _unescape(fields[4]), _unescape(fields[3]), fstype, options.split(",")
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _unescape(text: str) -> str:

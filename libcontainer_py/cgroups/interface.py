@@ -4,7 +4,7 @@
 ConfigError that names the field, and every wait is bounded.
 """
 
-import os
+import posix
 
 from libcontainer_py.errors import StepError
 
@@ -52,7 +52,7 @@ class CgroupMount:
 class Entrance:
     """Open doors, through which a new process with one thread walks into its cgroups by itself.
 
-    A process that is moved by another costs an RCU grace period (15 to 20 ms where this was
+    A process that is moved by another costs an RCU grace period (5 to 20 ms where this was
     measured): the kernel has to stop all forks and exits while a foreign thread group migrates. It
     skips that for a task which moves itself alone, by a 0 written to v1's ``tasks``
     (`cgroup_procs_write_start`, since Linux 5.5), and for one that is born inside, by
@@ -78,16 +78,16 @@ class Entrance:
         """
         for fd, path in self._tasks:
             try:
-                os.write(fd, b"0")
+                posix.write(fd, b"0")
             except OSError as error:
                 raise StepError(None, error.errno or 0, f"join {path}") from None
 
     def close(self) -> None:
         """Close the descriptors: in the parent after the clone, in the child after `enter`."""
         for fd, _path in self._tasks:
-            os.close(fd)
+            posix.close(fd)
         if self.unified is not None:
-            os.close(self.unified)
+            posix.close(self.unified)
         self._tasks = []
         self.unified = None
 

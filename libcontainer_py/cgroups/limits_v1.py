@@ -6,10 +6,11 @@ files. A field that is absent leaves the kernel's value; so does 0 where 0 is no
 write it for "not given").
 """
 
-import os
+import posix
 
 from libcontainer_py.cgroups.files import read, value_of, write
 from libcontainer_py.errors import ConfigError, StepError
+from libcontainer_py.linux.pathnames import dirname
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def populate_cpuset(directory: str, mountpoint: str, cpu: "dict[str, Any]", new:
             continue
         value, empty = "", [directory]
         while not value and len(empty[-1]) > len(mountpoint):
-            parent = os.path.dirname(empty[-1])
+            parent = dirname(empty[-1])
             value = read(f"{parent}/{file}").strip()
             if not value:
                 empty.append(parent)
@@ -158,7 +159,7 @@ def _set_limit_and_swap(directory: str, memory: "dict[str, Any]") -> None:
         usage = int(read(directory + "/memory.usage_in_bytes"))
         if usage > limit:
             raise _too_small(directory, limit)
-    if limit == -1 and not swap and os.path.exists(directory + _SWAP):
+    if limit == -1 and not swap and posix.access(directory + _SWAP, posix.F_OK):
         # The sum of both can't stay below the one.
         swap = -1
     # The kernel holds memory <= memory + swap at every moment: raise the sum first, lower it last.

@@ -1,6 +1,6 @@
 """Pick the driver that fits the host, and find where a container's cgroups are."""
 
-import os
+import posix
 
 from libcontainer_py.cgroups.disabled import Disabled
 from libcontainer_py.cgroups.hierarchies import HYBRID, SUBSYSTEMS, UNIFIED, Hierarchy, mounted
@@ -9,6 +9,8 @@ from libcontainer_py.cgroups.v1 import V1
 from libcontainer_py.errors import ConfigError, Error, StepError, quoted
 
 __all__ = ["Cgroups", "load", "manager"]
+
+from libcontainer_py.linux.pathnames import clean, dirname
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,10 +78,10 @@ def _checked(path: str) -> str:
         raise ConfigError(f'{quoted(path)}: ".." has no place in a cgroup\'s path', _FIELD)
     if not path.isprintable():
         raise ConfigError(f"{quoted(path)}: it has unprintable characters", _FIELD)
-    clean = os.path.normpath(path)
-    if clean in ("/", "//", "."):
+    cleaned = clean(path)
+    if cleaned == "/":
         raise ConfigError(f"{quoted(path)}: it names no cgroup of its own", _FIELD)
-    return clean
+    return cleaned if path.startswith("/") else cleaned[1:]
 
 
 def _path(hierarchy: Hierarchy, inner: str) -> str:
@@ -96,8 +98,8 @@ def _writable(places: "dict[str, tuple[str, Hierarchy]]", name: str) -> bool:
     if name in (UNIFIED, "name=systemd"):
         return True
     while len(path) > len(hierarchy.mountpoint):
-        parent = os.path.dirname(path)
-        if os.path.isdir(parent):
-            return os.access(parent, os.W_OK)
+        parent = dirname(path)
+        if posix.access(parent, posix.F_OK):
+            return posix.access(parent, posix.W_OK)
         path = parent
     return False

@@ -1,6 +1,6 @@
 """The processes in a cgroup and in those below it: listed, and killed."""
 
-import os
+import posix
 import time
 
 from libcontainer_py.cgroups import freezer_v1
@@ -69,7 +69,7 @@ def _kill_present(path: str, freezer: "str | None") -> "list[int]":
     found = pids_below(path)
     for pid in found:
         try:
-            os.kill(pid, _SIGKILL)
+            posix.kill(pid, _SIGKILL)
         except ProcessLookupError:
             continue
     if freezer:
@@ -87,7 +87,7 @@ def _tree(path: str) -> "Iterator[str]":
         directory = waiting.pop()
         yield directory
         try:
-            with os.scandir(directory) as entries:
+            with posix.scandir(directory) as entries:
                 waiting += [each.path for each in entries if each.is_dir(follow_symlinks=False)]
         except OSError:
             continue  # removed meanwhile

@@ -1,6 +1,6 @@
 """The driver for cgroup v1, and for hybrid hosts (v1's controllers, beside a cgroup2 hierarchy)."""
 
-import os
+import posix
 
 from libcontainer_py.cgroups import devices_v1, freezer_v1, limits_v1
 from libcontainer_py.cgroups.directories import make, remove, unmake
@@ -100,10 +100,10 @@ class V1(Cgroups):
         try:
             for subsystem, path in self._directories():
                 if subsystem == UNIFIED:
-                    unified = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                    unified = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
                 else:
                     file = path + "/tasks"
-                    tasks.append((os.open(file, os.O_WRONLY | os.O_CLOEXEC), file))
+                    tasks.append((posix.open(file, posix.O_WRONLY | posix.O_CLOEXEC), file))
         except OSError as error:
             Entrance(tasks, unified).close()
             raise StepError(None, error.errno or 0, f"open {error.filename}") from None
@@ -196,7 +196,7 @@ class V1(Cgroups):
             if subsystem == UNIFIED:
                 continue  # as runc: a container on a hybrid host is shown v1
             options, mountpoint = self._options[subsystem], self._mountpoint(subsystem)
-            name = os.path.basename(mountpoint)
+            name = mountpoint.rpartition("/")[2]
             shared = options.split(",") if "," in options else []
             aliases = tuple(each for each in shared if each != name)
             entries.append(CgroupMount(name, options, path, mountpoint, aliases))

@@ -3,7 +3,7 @@ scripts/syscall.tbl, which aarch64 uses). Only what `os` has no function for, or
 list records.
 """
 
-import os
+import posix
 
 from libcontainer_py.errors import Error
 
@@ -58,7 +58,7 @@ _TABLE = {
     "mount_setattr": (442, 442),
 }
 
-MACHINE = os.uname().machine
+MACHINE = posix.uname().machine
 _COLUMN = {"x86_64": 0, "aarch64": 1}.get(MACHINE)
 if _COLUMN is None:
     raise Error(

@@ -1,6 +1,6 @@
 """The mount of type "cgroup": the container's view of its own control groups."""
 
-import os
+import posix
 
 from libcontainer_py.linux.flags import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 from libcontainer_py.linux.syscalls import CWD, openat2
@@ -43,8 +43,10 @@ def mount_cgroup_v1(
     tmpfs = new_filesystem("tmpfs", "tmpfs", _options(_DEFAULT_FLAGS, "mode=755"), field, target)
     attach(tmpfs, target)
     for hierarchy in hierarchies:
-        os.mkdir(hierarchy.name, 0o755, dir_fd=tmpfs)
-        directory = openat2(tmpfs, hierarchy.name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        posix.mkdir(hierarchy.name, 0o755, dir_fd=tmpfs)
+        directory = openat2(
+            tmpfs, hierarchy.name, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+        )
         if in_namespace:
             flags = _DEFAULT_FLAGS | options.flags & MS_RDONLY
             tree = new_filesystem(
@@ -54,10 +56,10 @@ def mount_cgroup_v1(
             tree = clone_tree(CWD, hierarchy.path, recursive=True)
             set_bind_flags(tree, options)
         attach(tree, directory)
-        os.close(tree)
-        os.close(directory)
+        posix.close(tree)
+        posix.close(directory)
         for alias in hierarchy.aliases:
-            os.symlink(hierarchy.name, alias, dir_fd=tmpfs)
+            posix.symlink(hierarchy.name, alias, dir_fd=tmpfs)
     if options.flags & MS_RDONLY:
         set_readonly(tmpfs)
     return tmpfs

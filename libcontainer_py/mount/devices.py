@@ -1,10 +1,11 @@
 """Device nodes, and the few symbolic links that programs expect in /dev."""
 
 import errno
-import os
+import posix
 import stat
 
 from libcontainer_py.errors import ConfigError, StepError, quoted
+from libcontainer_py.linux.pathnames import clean
 from libcontainer_py.linux.syscalls import CWD
 from libcontainer_py.mount.paths import create_file_in_root, open_in_root, open_parent_in_root
 from libcontainer_py.mount.trees import attach, clone_tree
@@ -32,7 +33,7 @@ _LINKS = (
     ("/proc/self/fd/2", "stderr"),
 )
 
-_PATH = os.O_PATH | os.O_NOFOLLOW
+_PATH = posix.O_PATH | posix.O_NOFOLLOW
 
 
 def setup_devices(root_fd: int, devices: "list[dict[str, Any]]") -> None:
@@ -47,18 +48,18 @@ def setup_devices(root_fd: int, devices: "list[dict[str, Any]]") -> None:
         ConfigError, StepError: with the field ``linux.devices[i]`` where it is one of those
     """
     # The modes of nodes are exact: they are set as they are made, not afterwards.
-    umask = os.umask(0)
+    umask = posix.umask(0)
     try:
-        named = {os.path.normpath(device["path"]) for device in devices}
+        named = {clean(device["path"]) for device in devices}
         for path, major, minor in _DEFAULTS:
             if path not in named:
                 _setup_device(
-                    root_fd, path, stat.S_IFCHR | 0o666, os.makedev(major, minor), 0, 0, None
+                    root_fd, path, stat.S_IFCHR | 0o666, posix.makedev(major, minor), 0, 0, None
                 )
         for index, device in enumerate(devices):
             _setup_configured(root_fd, device, f"linux.devices[{index}]")
     finally:
-        os.umask(umask)
+        posix.umask(umask)
 
 
 def setup_ptmx(root_fd: int) -> None:
@@ -67,9 +68,9 @@ def setup_ptmx(root_fd: int) -> None:
         directory, name = open_parent_in_root(root_fd, "/dev/ptmx")
         try:
             _unlink(directory, name)
-            os.symlink("pts/ptmx", name, dir_fd=directory)
+            posix.symlink("pts/ptmx", name, dir_fd=directory)
         finally:
-            os.close(directory)
+            posix.close(directory)
     except OSError as error:
         raise StepError(None, error.errno or 0, "set up /dev/ptmx") from None
 
@@ -80,32 +81,32 @@ def setup_dev_symlinks(root_fd: int) -> None:
     What is there already stays.
     """
     links: tuple[tuple[str, str], ...] = _LINKS
-    if os.access("/proc/kcore", os.F_OK):
+    if posix.access("/proc/kcore", posix.F_OK):
         links = (*_LINKS, ("/proc/kcore", "core"))
     try:
         directory, _name = open_parent_in_root(root_fd, "/dev/fd")
         try:
             for target, name in links:
                 try:
-                    os.symlink(target, name, dir_fd=directory)
+                    posix.symlink(target, name, dir_fd=directory)
                 except FileExistsError:
                     continue
         finally:
-            os.close(directory)
+            posix.close(directory)
     except OSError as error:
         raise StepError(None, error.errno or 0, "set up the symbolic links of /dev") from None
 
 
 def _unlink(directory: int, name: str) -> None:
     try:
-        os.unlink(name, dir_fd=directory)
+        posix.unlink(name, dir_fd=directory)
     except FileNotFoundError:
         return
 
 
 def _setup_configured(root_fd: int, device: "dict[str, Any]", field: str) -> None:
     path = device["path"]
-    if os.path.normpath(path) == "/dev/ptmx":
+    if clean(path) == "/dev/ptmx":
         return  # `setup_ptmx` makes it
     kind = _KINDS.get(device["type"])
     if kind is None:
@@ -113,7 +114,7 @@ def _setup_configured(root_fd: int, device: "dict[str, Any]", field: str) -> Non
     mode = device.get("fileMode")
     number = 0
     if kind != stat.S_IFIFO:
-        number = os.makedev(device.get("major") or 0, device.get("minor") or 0)
+        number = posix.makedev(device.get("major") or 0, device.get("minor") or 0)
     _setup_device(
         root_fd,
         path,
@@ -132,9 +133,9 @@ def _setup_device(
         directory, name = open_parent_in_root(root_fd, path)
         try:
             try:
-                os.mknod(name, mode, number, dir_fd=directory)
+                posix.mknod(name, mode, number, dir_fd=directory)
             except FileExistsError:
-                os.close(_open_proved(directory, name, mode, number))
+                posix.close(_open_proved(directory, name, mode, number))
                 return
             except PermissionError:
                 # A user namespace may have device nodes, but not make them.
@@ -144,9 +145,9 @@ def _setup_device(
             try:
                 _set_owner_and_mode(node, uid, gid, mode)
             finally:
-                os.close(node)
+                posix.close(node)
         finally:
-            os.close(directory)
+            posix.close(directory)
     except OSError as error:
         hint = None
         if error.errno == errno.EEXIST:
@@ -158,15 +159,15 @@ def _setup_device(
 
 def _open_proved(directory: int, name: str, mode: int, number: int) -> int:
     """Open a node and prove by its descriptor that it is the device which is meant."""
-    node = open_in_root(directory, name, os.O_NOFOLLOW)
+    node = open_in_root(directory, name, posix.O_NOFOLLOW)
     if not _is_device(node, mode, number):
-        os.close(node)
+        posix.close(node)
         raise OSError(errno.EEXIST, "not the device", name)
     return node
 
 
 def _is_device(fd: int, mode: int, number: int) -> bool:
-    status = os.fstat(fd)
+    status = posix.fstat(fd)
     if stat.S_IFMT(status.st_mode) != stat.S_IFMT(mode):
         return False
     return stat.S_ISFIFO(mode) or status.st_rdev == number
@@ -175,12 +176,12 @@ def _is_device(fd: int, mode: int, number: int) -> bool:
 def _set_owner_and_mode(node: int, uid: int, gid: int, mode: int) -> None:
     # An O_PATH descriptor, by which the node can't be confused with another, takes no fchown or
     # fchmod; its name in the host's /proc stands for it.
-    status = os.fstat(node)
+    status = posix.fstat(node)
     if (status.st_uid, status.st_gid) != (uid, gid):
-        os.chown(f"/proc/self/fd/{node}", uid, gid)
-        status = os.fstat(node)
+        posix.chown(f"/proc/self/fd/{node}", uid, gid)
+        status = posix.fstat(node)
     if stat.S_IMODE(status.st_mode) != stat.S_IMODE(mode):
-        os.chmod(f"/proc/self/fd/{node}", stat.S_IMODE(mode))
+        posix.chmod(f"/proc/self/fd/{node}", stat.S_IMODE(mode))
 
 
 def _bind_host_device(directory: int, name: str, path: str, mode: int, number: int) -> None:
@@ -192,6 +193,6 @@ def _bind_host_device(directory: int, name: str, path: str, mode: int, number: i
         try:
             attach(tree, target)
         finally:
-            os.close(target)
+            posix.close(target)
     finally:
-        os.close(tree)
+        posix.close(tree)

@@ -1,7 +1,7 @@
 """Read-only and masked paths. All of it runs inside the container's root."""
 
 import errno
-import os
+import posix
 import stat
 
 from libcontainer_py.errors import StepError, quoted
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_NULL = os.makedev(1, 3)
+_NULL = posix.makedev(1, 3)
 
 
 def readonly_root() -> None:
@@ -25,7 +25,7 @@ def readonly_root() -> None:
         try:
             set_readonly(root)
         finally:
-            os.close(root)
+            posix.close(root)
     except OSError as error:
         raise StepError(
             None, error.errno or 0, "make the root read-only", field="root.readonly"
@@ -53,9 +53,9 @@ def readonly_path(path: str) -> None:
             set_readonly(tree)
             attach(tree, target)
         finally:
-            os.close(tree)
+            posix.close(tree)
     finally:
-        os.close(target)
+        posix.close(target)
 
 
 def mask_path(path: str) -> None:
@@ -67,14 +67,14 @@ def mask_path(path: str) -> None:
     if target is None:
         return
     try:
-        is_directory = stat.S_ISDIR(os.fstat(target).st_mode)
+        is_directory = stat.S_ISDIR(posix.fstat(target).st_mode)
         tree = _empty_directory(target) if is_directory else _null_device()
         try:
             attach(tree, target)
         finally:
-            os.close(tree)
+            posix.close(tree)
     finally:
-        os.close(target)
+        posix.close(target)
 
 
 def _each(step: "Callable[[str], None]", paths: "list[str]", field: str, what: str) -> None:
@@ -93,7 +93,7 @@ def _each(step: "Callable[[str], None]", paths: "list[str]", field: str, what: s
 
 
 def _open_root() -> int:
-    return openat2(CWD, "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return openat2(CWD, "/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
 
 
 def _open(path: str) -> "int | None":
@@ -103,7 +103,7 @@ def _open(path: str) -> "int | None":
     except FileNotFoundError:
         return None
     finally:
-        os.close(root)
+        posix.close(root)
 
 
 def _empty_directory(target: int) -> int:
@@ -122,11 +122,11 @@ def _null_device() -> int:
     """
     root = _open_root()
     try:
-        null = open_in_root(root, "/dev/null", os.O_NOFOLLOW)
+        null = open_in_root(root, "/dev/null", posix.O_NOFOLLOW)
     finally:
-        os.close(root)
+        posix.close(root)
     try:
-        status = os.fstat(null)
+        status = posix.fstat(null)
         if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL:
             raise StepError(
                 None,
@@ -135,4 +135,4 @@ def _null_device() -> int:
             )
         return clone_tree(null, "")
     finally:
-        os.close(null)
+        posix.close(null)

@@ -1,7 +1,7 @@
 """`mounts` of config.json, one after the other, onto the container's root."""
 
 import errno
-import os
+import posix
 import stat
 
 from libcontainer_py.errors import ConfigError, StepError, quoted
@@ -12,6 +12,7 @@ from libcontainer_py.linux.flags import (
     MS_REMOUNT,
     PROC_SUPER_MAGIC,
 )
+from libcontainer_py.linux.pathnames import clean
 from libcontainer_py.linux.syscalls import fstatfs
 from libcontainer_py.mount.cgroupfs import mount_cgroup_v1, mount_cgroup_v2
 from libcontainer_py.mount.copyup import copy_up
@@ -98,7 +99,7 @@ def setup_mounts(
         if delay:
             read_only_later.append(tree)
         else:
-            os.close(tree)
+            posix.close(tree)
     return read_only_later
 
 
@@ -111,7 +112,7 @@ def finalize_mounts(read_only_later: "list[int]") -> None:
             raise StepError(
                 None, error.errno or 0, "make a mount read-only", field="mounts"
             ) from None
-        os.close(tree)
+        posix.close(tree)
 
 
 def dev_is_bound(mounts: "list[dict[str, Any]]") -> bool:
@@ -124,7 +125,7 @@ def dev_is_bound(mounts: "list[dict[str, Any]]") -> bool:
 
 
 def _clean(destination: str) -> str:
-    return os.path.normpath("/" + destination.lstrip("/"))
+    return clean(destination)
 
 
 def _is_read_only_later(mount: "dict[str, Any]", options: Options) -> bool:
@@ -167,7 +168,7 @@ def _setup_mount(
             else:
                 tree = _mount_filesystem(target, fstype, source, options, field)
         finally:
-            os.close(target)
+            posix.close(target)
     set_propagation(tree, options.propagation)
     return tree
 
@@ -183,7 +184,7 @@ def _bind(root_fd: int, source: str, destination: str, options: Options, field: 
     tree = clone_source(source, field, recursive=bool(options.flags & MS_REC))
     set_bind_flags(tree, options)
     set_recursive(tree, options)
-    is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+    is_directory = stat.S_ISDIR(posix.fstat(tree).st_mode)
     try:
         if is_directory:
             target = mkdir_all_in_root(root_fd, destination)
@@ -195,7 +196,7 @@ def _bind(root_fd: int, source: str, destination: str, options: Options, field: 
         _check_destination(root_fd, target, field, fstatfs(tree)[0] == PROC_SUPER_MAGIC)
         attach(tree, target)
     finally:
-        os.close(target)
+        posix.close(target)
     return tree
 
 
@@ -216,7 +217,7 @@ def _remount(root_fd: int, destination: str, options: Options, field: str) -> in
 def _mount_filesystem(target: int, fstype: str, source: str, options: Options, field: str) -> int:
     if fstype == "tmpfs":
         # It shows the mode of the directory that it covers, unless an option says another.
-        mode = stat.S_IMODE(os.fstat(target).st_mode)
+        mode = stat.S_IMODE(posix.fstat(target).st_mode)
         options.data.insert(0, (0, f"mode={mode:04o}"))
     tree = new_filesystem(fstype, source, options, field, target)
     if options.copy_up:
@@ -245,7 +246,7 @@ def _open_directory(root_fd: int, fstype: str, destination: str, field: str) -> 
     try:
         _check_destination(root_fd, target, field, fstype == "proc")
     except BaseException:
-        os.close(target)
+        posix.close(target)
         raise
     return target
 

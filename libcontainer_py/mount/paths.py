@@ -7,7 +7,7 @@ directory on the way and never gives the kernel more than one name at a time.
 """
 
 import errno
-import os
+import posix
 import stat
 
 from libcontainer_py.linux.flags import (
@@ -20,7 +20,7 @@ from libcontainer_py.linux.syscalls import openat2
 # The kernel's own limit for one path (MAXSYMLINKS).
 _MAX_LINKS = 40
 
-_PATH = os.O_PATH | os.O_CLOEXEC
+_PATH = posix.O_PATH | posix.O_CLOEXEC
 
 
 def open_in_root(root_fd: int, path: str, flags: int = 0, *, follow: bool = True) -> int:
@@ -41,7 +41,7 @@ def mkdir_all_in_root(root_fd: int, path: str, *, follow: bool = True) -> int:
     is made inside the root. Arguments as for `open_in_root`; returns an O_PATH descriptor.
     """
     try:
-        return open_in_root(root_fd, path, os.O_DIRECTORY, follow=follow)
+        return open_in_root(root_fd, path, posix.O_DIRECTORY, follow=follow)
     except FileNotFoundError:
         return _walk(root_fd, path, follow, make_file=False)
 
@@ -73,8 +73,8 @@ def path_in_root(root_fd: int, fd: int) -> str:
 
     It is the kernel's answer, without symbolic links, and needs the host's /proc.
     """
-    root = os.readlink(f"/proc/self/fd/{root_fd}")
-    path = os.readlink(f"/proc/self/fd/{fd}")
+    root = posix.readlink(f"/proc/self/fd/{root_fd}")
+    path = posix.readlink(f"/proc/self/fd/{fd}")
     if path == root:
         return "/"
     if not path.startswith(root + "/"):
@@ -85,7 +85,7 @@ def path_in_root(root_fd: int, fd: int) -> str:
 def _walk(root_fd: int, path: str, follow: bool, *, make_file: bool) -> int:
     """Go down a path one name at a time, making what is missing; the last one is opened."""
     names = path.split("/")[::-1]  # still to go, the next one last
-    trail = [os.dup(root_fd)]  # the directories that we came through: ".." is the one before
+    trail = [posix.dup(root_fd)]  # the directories that we came through: ".." is the one before
     links = 0
     try:
         while names:
@@ -94,46 +94,48 @@ def _walk(root_fd: int, path: str, follow: bool, *, make_file: bool) -> int:
                 continue
             if name == "..":
                 if len(trail) > 1:
-                    os.close(trail.pop())
+                    posix.close(trail.pop())
                 continue
             fd = _open_or_make(trail[-1], name, make_file=make_file and not any(names))
-            mode = os.fstat(fd).st_mode
+            mode = posix.fstat(fd).st_mode
             if not stat.S_ISLNK(mode):
                 trail.append(fd)
                 continue
-            target = os.readlink("", dir_fd=fd)
-            os.close(fd)
+            target = posix.readlink("", dir_fd=fd)
+            posix.close(fd)
             links += 1
             if not follow or links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, "too many levels of symbolic links", path)
             if target.startswith("/"):
                 while len(trail) > 1:
-                    os.close(trail.pop())
+                    posix.close(trail.pop())
             names.extend(target.split("/")[::-1])
-        if not make_file and not stat.S_ISDIR(os.fstat(trail[-1]).st_mode):
+        if not make_file and not stat.S_ISDIR(posix.fstat(trail[-1]).st_mode):
             raise OSError(errno.ENOTDIR, "not a directory", path)
         return trail.pop()
     finally:
         for fd in trail:
-            os.close(fd)
+            posix.close(fd)
 
 
 def _open_or_make(directory: int, name: str, *, make_file: bool) -> int:
     try:
-        return openat2(directory, name, _PATH | os.O_NOFOLLOW)
+        return openat2(directory, name, _PATH | posix.O_NOFOLLOW)
     except FileNotFoundError:
         pass
     try:
         if make_file:
-            os.mknod(name, stat.S_IFREG | 0o644, dir_fd=directory)
+            posix.mknod(name, stat.S_IFREG | 0o644, dir_fd=directory)
         else:
-            os.mkdir(name, 0o755, dir_fd=directory)
+            posix.mkdir(name, 0o755, dir_fd=directory)
     except FileExistsError:
         # Another container that shares the volume was faster. What it made must be what we
         # wanted; that is looked at by descriptor.
         pass
-    fd = openat2(directory, name, _PATH | os.O_NOFOLLOW | (0 if make_file else os.O_DIRECTORY))
-    if make_file and not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
+    fd = openat2(
+        directory, name, _PATH | posix.O_NOFOLLOW | (0 if make_file else posix.O_DIRECTORY)
+    )
+    if make_file and not stat.S_ISREG(posix.fstat(fd).st_mode):
+        posix.close(fd)
         raise OSError(errno.EEXIST, "made by somebody else meanwhile", name)
     return fd

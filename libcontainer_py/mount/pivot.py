@@ -1,7 +1,7 @@
 """Into the container's root: the host's paths end here."""
 
 import errno
-import os
+import posix
 
 from libcontainer_py.errors import StepError, quoted
 from libcontainer_py.linux import syscalls
@@ -13,7 +13,7 @@ from libcontainer_py.linux.flags import (
 from libcontainer_py.linux.syscalls import CWD, mount, openat2, umount2
 from libcontainer_py.mount.trees import attach
 
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
 def pivot_root(root_fd: int) -> None:
@@ -24,16 +24,16 @@ def pivot_root(root_fd: int) -> None:
     try:
         old = openat2(CWD, "/", _DIRECTORY)
         try:
-            os.fchdir(root_fd)
+            posix.fchdir(root_fd)
             syscalls.pivot_root(".", ".")
-            os.fchdir(old)
+            posix.fchdir(old)
         finally:
-            os.close(old)
+            posix.close(old)
         # The old root may be shared with the host: unmounting it must not be passed on. Slave, not
         # private: a private copy would pin mounts that the host unmounts meanwhile.
         mount(None, ".", None, MS_SLAVE | MS_REC)
         umount2(".", MNT_DETACH)
-        os.chdir("/")
+        posix.chdir("/")
     except OSError as error:
         raise StepError(None, error.errno or 0, "pivot_root", field="root.path") from None
 
@@ -46,14 +46,14 @@ def move_root(root_fd: int) -> None:
     full proc and sysfs outside the root is unmounted first, or covered where that is not allowed.
     """
     try:
-        root = os.readlink(f"/proc/self/fd/{root_fd}")
+        root = posix.readlink(f"/proc/self/fd/{root_fd}")
         for path in _full_kernel_mounts(root):
             _take_away(path)
         slash = openat2(CWD, "/", _DIRECTORY)
         try:
             attach(root_fd, slash)
         finally:
-            os.close(slash)
+            posix.close(slash)
     except OSError as error:
         raise StepError(None, error.errno or 0, "move the root", field="root.path") from None
     chroot_root(root_fd)
@@ -62,9 +62,9 @@ def move_root(root_fd: int) -> None:
 def chroot_root(root_fd: int) -> None:
     """Enter the root by chroot(2) alone, where there is no new mount namespace."""
     try:
-        os.fchdir(root_fd)
-        os.chroot(".")
-        os.chdir("/")
+        posix.fchdir(root_fd)
+        posix.chroot(".")
+        posix.chdir("/")
     except OSError as error:
         raise StepError(None, error.errno or 0, "chroot", field="root.path") from None
 
@@ -84,13 +84,13 @@ def _full_kernel_mounts(root: str) -> "list[str]":
 
 
 def _read_mountinfo() -> str:
-    fd = openat2(CWD, "/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    fd = openat2(CWD, "/proc/self/mountinfo", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         data = b""
-        while chunk := os.read(fd, 65536):
+        while chunk := posix.read(fd, 65536):
             data += chunk
     finally:
-        os.close(fd)
+        posix.close(fd)
     return data.decode("utf-8", "surrogateescape")
 
 

@@ -1,7 +1,7 @@
 """The root filesystem as a mount of its own, cut off from the host's propagation."""
 
 import errno
-import os
+import posix
 import stat
 
 from libcontainer_py.errors import ConfigError, StepError, quoted, words
@@ -18,6 +18,7 @@ from libcontainer_py.linux.flags import (
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
 )
+from libcontainer_py.linux.pathnames import dirname, real
 from libcontainer_py.linux.syscalls import CWD, mount, move_mount, open_tree, openat2
 from libcontainer_py.mount.options import PROPAGATION
 
@@ -42,8 +43,8 @@ def resolve_rootfs(bundle: str, root: "dict[str, Any]") -> str:
     """
     named = root["path"]
     try:
-        path = os.path.realpath(os.path.join(bundle, named), strict=True)
-        mode = os.stat(path).st_mode
+        path = real(named if named.startswith("/") else f"{bundle}/{named}")
+        mode = posix.stat(path).st_mode
     except (OSError, ValueError) as error:
         why = words(error.errno or 0) if isinstance(error, OSError) else "not a path"
         raise ConfigError(f"the root filesystem {quoted(named)}: {why}", "root.path") from None
@@ -83,7 +84,7 @@ def prepare_rootfs(path: str, propagation: "str | None") -> int:
 def open_rootfs(path: str) -> int:
     """Open the root filesystem as it is, for a container without a mount namespace of its own."""
     try:
-        return openat2(CWD, path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return openat2(CWD, path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as error:
         raise StepError.of(error, field="root.path") from None
 
@@ -125,11 +126,11 @@ def _set_parent_propagation(path: str, flags: int) -> None:
         except StepError as error:
             if error.errno != errno.EINVAL or path == "/":
                 raise
-        path = os.path.dirname(path)
+        path = dirname(path)
 
 
 def _bind_on_itself(path: str) -> int:
-    below = openat2(CWD, path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    below = openat2(CWD, path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     try:
         tree = open_tree(
             below, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH
@@ -137,4 +138,4 @@ def _bind_on_itself(path: str) -> int:
         move_mount(tree, "", below, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
         return tree
     finally:
-        os.close(below)
+        posix.close(below)

@@ -1,6 +1,6 @@
 """`linux.sysctl`: kernel parameters of the container's namespaces, written to its own procfs."""
 
-import os
+import posix
 
 from libcontainer_py.errors import ConfigError, StepError, quoted
 from libcontainer_py.linux.flags import (
@@ -43,32 +43,36 @@ def write_sysctls(sysctls: "Mapping[str, str]") -> None:
                     None, error.errno or 0, f"write {quoted(value)}", field=field
                 ) from None
     finally:
-        os.close(proc)
+        posix.close(proc)
 
 
 def _open_proc() -> int:
     try:
         proc = openat2(
-            CWD, "/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS
+            CWD, "/proc", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS
         )
     except OSError as error:
         raise StepError(None, error.errno or 0, "open /proc", field="linux.sysctl") from None
-    if fstatfs(proc)[0] != PROC_SUPER_MAGIC or os.fstat(proc).st_ino != _PROC_ROOT_INO:
-        os.close(proc)
+    if fstatfs(proc)[0] != PROC_SUPER_MAGIC or posix.fstat(proc).st_ino != _PROC_ROOT_INO:
+        posix.close(proc)
         raise ConfigError("needs proc to be mounted on /proc", "linux.sysctl")
     return proc
 
 
 def _path(key: str, field: str) -> str:
-    names = key.split(".")
-    if "/" in key or "\0" in key or "" in names:
+    """The file of a parameter. sysctl.d(5): of dots and slashes, the one that comes first separates
+    names, and the other one stands for a dot inside a name (an interface ``eth0.1``).
+    """
+    first = next((char for char in key if char in "./"), "")
+    names = key.split("/") if first == "/" else [n.replace("/", ".") for n in key.split(".")]
+    if "\0" in key or not {"", ".", ".."}.isdisjoint(names):
         raise ConfigError("not the name of a kernel parameter", field)
     return "sys/" + "/".join(names)
 
 
 def _write(proc: int, path: str, value: str) -> None:
-    fd = openat2(proc, path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0, _STAY)
+    fd = openat2(proc, path, posix.O_WRONLY | posix.O_TRUNC | posix.O_CLOEXEC, 0, _STAY)
     try:
-        os.write(fd, value.encode("utf-8", "surrogateescape"))
+        posix.write(fd, value.encode("utf-8", "surrogateescape"))
     finally:
-        os.close(fd)
+        posix.close(fd)

@@ -5,7 +5,7 @@ A tree here is a descriptor of a mount. While it is detached nobody can reach it
 """
 
 import errno
-import os
+import posix
 
 from libcontainer_py.errors import StepError, quoted
 from libcontainer_py.linux.flags import (
@@ -67,7 +67,7 @@ _SUPERBLOCK_WORDS = (
 # fsconfig(2) takes strings of at most 255 bytes; mount(2) takes a page.
 _FSCONFIG_MAX = 255
 
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 _ATIME_FLAGS = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
 _ALL_BUT_ATIME = (
@@ -207,7 +207,7 @@ def new_filesystem(fstype: str, source: str, options: Options, field: str, targe
             ) from None
         return fsmount(context, FSMOUNT_CLOEXEC, attributes(options.flags))
     finally:
-        os.close(context)
+        posix.close(context)
 
 
 def _fsopen(fstype: str, field: str) -> int:
@@ -250,7 +250,7 @@ def _key_and_value(option: str) -> "tuple[str, str | None]":
 def _kernel_says(context: int) -> "str | None":
     """Read what the filesystem wrote about the failure, if it did ("e tmpfs: Bad value …")."""
     try:
-        message = os.read(context, 256)
+        message = posix.read(context, 256)
     except OSError:
         return None
     return quoted(message.decode("utf-8", "replace").strip().removeprefix("e "))
@@ -267,25 +267,25 @@ def _by_mount(fstype: str, source: str, options: Options, target: int) -> int:
         fsconfig_create(context)
         scratch = fsmount(context, FSMOUNT_CLOEXEC, 0)
     finally:
-        os.close(context)
+        posix.close(context)
     try:
         attach(scratch, target)
         try:
-            os.mkdir("mount", 0o700, dir_fd=scratch)
+            posix.mkdir("mount", 0o700, dir_fd=scratch)
             below = openat2(scratch, "mount", _DIRECTORY)
             try:
                 mount(source or None, _by_descriptor(below), fstype, options.flags, _data(options))
             finally:
-                os.close(below)
+                posix.close(below)
             mounted = openat2(scratch, "mount", _DIRECTORY)
             try:
                 return clone_tree(mounted, "")
             finally:
-                os.close(mounted)
+                posix.close(mounted)
         finally:
             umount2(_by_descriptor(scratch), MNT_DETACH)
     finally:
-        os.close(scratch)
+        posix.close(scratch)
 
 
 def remount(target: int, options: Options) -> None:

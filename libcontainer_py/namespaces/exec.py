@@ -7,11 +7,11 @@ order. Whatever isn't READY at its end undoes everything.
 import _signal
 import fcntl
 import gc
-import os
+import posix
 
 from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
-from libcontainer_py.errors import ConfigError, Error, StepError
+from libcontainer_py.errors import ConfigError, Error, StepError, quoted, words
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
     CLONE_CLEAR_SIGHAND,
@@ -24,8 +24,9 @@ from libcontainer_py.linux.flags import (
     CLONE_NEWUTS,
     CLONE_PARENT,
 )
+from libcontainer_py.linux.pathnames import real
 from libcontainer_py.mount import rootfs
-from libcontainer_py.namespaces import finish
+from libcontainer_py.namespaces import loop
 from libcontainer_py.namespaces.init import InitConfig, init
 from libcontainer_py.security import capabilities, rlimits
 from libcontainer_py.spec import load
@@ -108,7 +109,7 @@ def exec_(root: str, container_id: str, bundle: str, options: Options) -> Create
     """
     # 1. Load and validate; leave a record before there is anything to forget.
     directory = StateDir(root, container_id)
-    bundle = os.path.realpath(bundle)
+    bundle = _real_bundle(bundle)
     config, warnings = load.load(bundle)
     start = _init_config(config, bundle, container_id, options)
     start.warnings = warnings + start.warnings
@@ -142,11 +143,13 @@ def _exec(
     pipe, childs_end = new_sync_pipe()
 
     pidfd = pid = -1
+    ours = False  # the cgroups: a name that is in use already is another container's
     try:
         # 3. and 4. Clone the child, into its cgroups: into the unified one by the clone, and
         # through doors that are held open for it into the others, the first thing it does.
         with _Step("SetupCgroups", "linux.cgroupsPath"):
             cgroups.create(resources)
+            ours = True
             start.cgroup_mounts = cgroups.mounts()
             start.entrance = cgroups.entrance()
         try:
@@ -154,20 +157,21 @@ def _exec(
         finally:
             start.entrance.close()
         childs_end.close()
-        pipe.send({"go": True})
+        _tell(pipe, {"go": True}, pid, pidfd, cgroups)
 
-        # 6. Its mounts are made: limits, all but memory.
+        # 6. Its mounts are made: limits, all but memory. (Hooks will run here, and the child will
+        # have to wait for them; until then it may go on.)
         _await(pipe, "mounts", pid, pidfd, cgroups)
+        _tell(pipe, {"ok": True}, pid, pidfd, cgroups)
         with _Step("SetupCgroups", "linux.resources"):
             cgroups.set(resources)
-        pipe.send({"ok": True})
 
         # 7. Python's work is over: limits that would have hindered it.
         message = _await(pipe, "finish", pid, pidfd, cgroups)
         process = config["process"]
         _set_oom_score_adj(pid, process.get("oomScoreAdj"))
         rlimits.set_rlimits(pid, process.get("rlimits") or [])
-        pipe.send({"ok": True})
+        _tell(pipe, {"ok": True}, pid, pidfd, cgroups)
 
         # 8. READY, or what went wrong.
         _await_ready(pipe, message["finish"], pid, pidfd, cgroups)
@@ -180,15 +184,20 @@ def _exec(
         _write_pid_file(options.pid_file, pid)
         return Created(pid, pidfd, message["warnings"])
     except BaseException as error:
-        _undo(pid, pidfd, cgroups, error)
-        if isinstance(error, BrokenPipeError):
-            raise _died(pipe, pid, cgroups, None) from None
+        _undo(pid, pidfd, cgroups if ours else None, error)
         raise
     finally:
         pipe.close()
         childs_end.close()
-        os.close(start.go)
-        os.close(start.status)
+        posix.close(start.go)
+        posix.close(start.status)
+
+
+def _real_bundle(bundle: str) -> str:
+    try:
+        return real(bundle)
+    except OSError as error:
+        raise ConfigError(f"bundle {quoted(bundle)}: {words(error.errno or 0)}") from None
 
 
 # ── what is prepared before the clone ───────────────────────────────────────────────────────────
@@ -222,10 +231,22 @@ def _init_config(
             fcntl.fcntl(fd, fcntl.F_GETFD)
         except OSError:
             raise Error(f"--preserve-fds: descriptor {fd} is not open") from None
-        os.set_inheritable(fd, True)
+        posix.set_inheritable(fd, True)
+    start.ignored_signals = _ignored_signals()
     start.no_pivot = options.no_pivot
     start.no_new_keyring = options.no_new_keyring
     return start
+
+
+def _ignored_signals() -> int:
+    """What this process ignores, whoever told it to: `SigIgn` of proc(5)."""
+    fd = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        data = posix.read(fd, 8192)
+    finally:
+        posix.close(fd)
+    at = data.index(b"\nSigIgn:\t") + 9
+    return int(data[at : at + 16], 16)
 
 
 def _record(
@@ -255,8 +276,8 @@ def _make_fifos(directory: StateDir) -> "tuple[int, int]":
     fds = []
     for name in ("go", "status"):
         path = directory.file(name)
-        os.mkfifo(path, 0o600)
-        fds.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        posix.mkfifo(path, 0o600)
+        fds.append(posix.open(path, posix.O_RDWR | posix.O_CLOEXEC))
     return fds[0], fds[1]
 
 
@@ -265,7 +286,7 @@ def _make_fifos(directory: StateDir) -> "tuple[int, int]":
 
 def _refuse_threads() -> None:
     """A clone copies one thread; what the others hold stays locked for ever in the child."""
-    if len(os.listdir("/proc/self/task")) != 1:
+    if len(posix.listdir("/proc/self/task")) != 1:
         raise Error("a process with threads can't clone a container; it must use the launcher")
 
 
@@ -305,11 +326,22 @@ class _Step:
     def __enter__(self) -> None: ...
 
     def __exit__(self, _type: object, error: "BaseException | None", _trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        if isinstance(error, OSError):
             raise StepError.of(error, self._name, self._field) from None
 
 
 # ── the child's messages ────────────────────────────────────────────────────────────────────────
+
+
+def _tell(
+    pipe: "SyncPipe", message: "dict[str, Any]", pid: int, pidfd: int, cgroups: "Cgroups"
+) -> None:
+    """Answer the child; where it is gone, raise what it said before it went."""
+    try:
+        pipe.send(message)
+    except ConnectionError:
+        while True:
+            _next(pipe, pid, pidfd, cgroups)
 
 
 def _next(pipe: "SyncPipe", pid: int, pidfd: int, cgroups: "Cgroups") -> bytes:
@@ -339,16 +371,16 @@ def _await_ready(
     pipe: "SyncPipe", steps: "list[Any]", pid: int, pidfd: int, cgroups: "Cgroups"
 ) -> None:
     record = _next(pipe, pid, pidfd, cgroups)
-    if record == finish.READY:
+    if record == loop.READY:
         return
-    position, errno = finish.position(record)
+    position, errno = loop.position(record)
     step, field, what = steps[position]
     raise StepError(step, errno, what, field=field)
 
 
-def _died(pipe: "SyncPipe", pid: int, cgroups: "Cgroups", pidfd: "int | None") -> StepError:
+def _died(pipe: "SyncPipe", pid: int, cgroups: "Cgroups", pidfd: int) -> StepError:
     """Word an end of file without READY: the step it died in, how, and whether for memory."""
-    how = _how_it_ended(pidfd) if pidfd is not None and pidfd >= 0 else ""
+    how = _how_it_ended(pidfd)
     what = f"the container's first process (pid {pid}) ended{how} before it was ready"
     killed = cgroups.oom_count()
     hint = "the memory limit is too small to start in" if killed else None
@@ -357,12 +389,12 @@ def _died(pipe: "SyncPipe", pid: int, cgroups: "Cgroups", pidfd: "int | None") -
 
 def _how_it_ended(pidfd: int) -> str:
     try:
-        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+        result = posix.waitid(posix.P_PIDFD, pidfd, posix.WEXITED | posix.WNOWAIT)
     except ChildProcessError:
         return ""  # made for our parent: it is not ours to wait for
     if result is None:
         return ""
-    if result.si_code == os.CLD_EXITED:
+    if result.si_code == posix.CLD_EXITED:
         return f" with status {result.si_status}"
     return f" by signal {result.si_status}"
 
@@ -375,34 +407,36 @@ def _set_oom_score_adj(pid: int, value: "int | None") -> None:
         return
     with _Step("SetOomScoreAdj", "process.oomScoreAdj"):
         path = f"/proc/{pid}/oom_score_adj"
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
         try:
-            os.write(fd, str(value).encode())
+            posix.write(fd, str(value).encode())
         except OSError as error:
             hint = "lowering it needs CAP_SYS_RESOURCE" if error.errno in (1, 13) else None
             raise StepError(None, error.errno or 0, str(value), hint=hint) from None
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 def _write_pid_file(path: "str | None", pid: int) -> None:
     if path is None:
         return
     # Whoever watches for the file must never read half of a number.
-    head, name = os.path.split(path)
-    temporary = os.path.join(head, f".{name}.{os.getpid()}")
+    head, slash, name = path.rpartition("/")
+    temporary = f"{head}{slash}.{name}.{posix.getpid()}"
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        fd = posix.open(
+            temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666
+        )
         try:
-            os.write(fd, str(pid).encode())
+            posix.write(fd, str(pid).encode())
         finally:
-            os.close(fd)
-        os.rename(temporary, path)
+            posix.close(fd)
+        posix.rename(temporary, path)
     except OSError as error:
         raise StepError("WritePidFile", error.errno or 0, f"--pid-file {path}") from None
 
 
-def _undo(pid: int, pidfd: int, cgroups: "Cgroups", error: BaseException) -> None:
+def _undo(pid: int, pidfd: int, cgroups: "Cgroups | None", error: BaseException) -> None:
     """End the child and remove its cgroups. What stands in the way is added to the error."""
     if pid > 0:
         try:
@@ -411,10 +445,12 @@ def _undo(pid: int, pidfd: int, cgroups: "Cgroups", error: BaseException) -> Non
             pass
         wait_for_end(pidfd)
         try:
-            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+            posix.waitid(posix.P_PIDFD, pidfd, posix.WEXITED)
         except ChildProcessError:
             pass
-        os.close(pidfd)
+        posix.close(pidfd)
+    if cgroups is None:
+        return
     try:
         cgroups.remove()
     except OSError as also:

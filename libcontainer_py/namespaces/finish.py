@@ -16,7 +16,7 @@ The steps themselves are written once, as functions over an object that has the 
 """
 
 import fcntl
-import os
+import posix
 import struct
 
 from libcontainer_py.errors import StepError, words
@@ -72,9 +72,6 @@ if TYPE_CHECKING:
         def cap_ambient_raise(self, capability: int) -> None: ...
         def chdir(self, path: str) -> None: ...
 
-
-READY = b"READY\0\0\0" + bytes(loop.FAULT_SIZE - 8)
-STARTED = b"S"
 
 # The first words of the scratch memory are the loop's record of a failure; then ours.
 _FAULT, _RESULT, _IGNORED, _EXEC_RESULT, _BYTE, _FIRST, _SECOND, _THIRD = range(8)
@@ -273,7 +270,7 @@ class FinishList:
     def ready(self) -> None:
         """Say READY to the parent, and let go of the sync pipe."""
         self.at("ReadFromChild")
-        self.call("write", self.pipe, READY, len(READY), zero="fail")
+        self.call("write", self.pipe, loop.READY, len(loop.READY), zero="fail")
         self.call("close", self.pipe)
 
     def wait(self) -> None:
@@ -284,7 +281,7 @@ class FinishList:
         for fifo in (self.go, self.status):
             self.call("fcntl", fifo, F_SETFD, FD_CLOEXEC, error="die")
         self.call("read", self.go, Address(_BYTE), 1, retry=True, error="die", zero="die")
-        self.call("write", self.status, STARTED, 1, error="die")
+        self.call("write", self.status, loop.STARTED, 1, error="die")
 
     def execve(self, path: str, argv: "list[str]", env: "list[str]") -> None:
         """Become the container's program; or tell `start`, and standard error, why not."""
@@ -294,7 +291,7 @@ class FinishList:
         program = _bytes(path)
         self.call("execve", program, arguments, environment, save=_EXEC_RESULT, error="exec failed")
         self.label("exec failed")
-        self.call("write", self.status, Address(_FAULT), loop.FAULT_SIZE, error=None)
+        self.call("write", self.status, Address(_FAULT), loop.FAULT.size, error=None)
         for errno in _EXEC_ERRNOS:
             self.compare(Saved(_EXEC_RESULT), -errno, equal=f"exec failed: {errno}")
         for errno in (0, *_EXEC_ERRNOS):
@@ -308,7 +305,7 @@ class FinishList:
         """Write the file: an executable that runs the list once."""
         self.at("Finish")
         self.label("fail")
-        self.call("write", self.pipe, Address(_FAULT), loop.FAULT_SIZE, error="die")
+        self.call("write", self.pipe, Address(_FAULT), loop.FAULT.size, error="die")
         self.label("die")
         self.call("exit_group", 1)
         self.label("again")
@@ -346,12 +343,6 @@ class FinishList:
 _EXEC_ERRNOS = (1, 2, 7, 8, 12, 13, 20, 26, 40)
 
 
-def position(record: bytes) -> "tuple[int, int]":
-    """Read a record of a failure: (which entry of the list, errno)."""
-    entry, result = struct.unpack("<Qq", record)
-    return (entry - loop.ENTRIES) // loop.ENTRY.size, -result
-
-
 class AtOnce:
     """Makes the calls now, in this process, instead of recording them."""
 
@@ -365,7 +356,7 @@ class AtOnce:
     capbset_drop = staticmethod(syscalls.capbset_drop)
     cap_ambient_clear_all = staticmethod(syscalls.cap_ambient_clear_all)
     cap_ambient_raise = staticmethod(syscalls.cap_ambient_raise)
-    chdir = staticmethod(os.chdir)
+    chdir = staticmethod(posix.chdir)
 
     def __init__(self) -> None:
         self.step: Step = ("Finish", None, "")
@@ -377,7 +368,7 @@ class AtOnce:
     @staticmethod
     def check_ids(uid: int, gid: int) -> None:
         """Read all six ids back; raise OSError(EPERM) where one is not what was set."""
-        if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid):
+        if posix.getresuid() != (uid, uid, uid) or posix.getresgid() != (gid, gid, gid):
             raise OSError(_EPERM, "the ids read back are not those that were set")
 
 
@@ -390,15 +381,15 @@ def write_executable(data: bytes) -> int:
     flags = MFD_CLOEXEC | MFD_ALLOW_SEALING
     try:
         try:
-            fd = os.memfd_create("lcpy:finish", flags | MFD_EXEC)
+            fd = posix.memfd_create("lcpy:finish", flags | MFD_EXEC)
         except OSError as error:
             if error.errno != 22:  # EINVAL: a kernel before 6.3 does not know the flag
                 raise
-            fd = os.memfd_create("lcpy:finish", flags)
+            fd = posix.memfd_create("lcpy:finish", flags)
     except PermissionError:
         return _write_on_tmpfs(data)
     _write(fd, data)
-    os.fchmod(fd, 0o555)
+    posix.fchmod(fd, 0o555)
     fcntl.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
     return fd
 
@@ -407,19 +398,19 @@ def _write_on_tmpfs(data: bytes) -> int:
     context = syscalls.fsopen("tmpfs", FSOPEN_CLOEXEC)
     syscalls.fsconfig_create(context)
     mount = syscalls.fsmount(context, FSMOUNT_CLOEXEC, 0)
-    os.close(context)
-    fd = syscalls.openat2(mount, "finish", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o555)
+    posix.close(context)
+    fd = syscalls.openat2(mount, "finish", posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o555)
     _write(fd, data)
-    os.close(fd)  # a file that is open for writing can't be run
-    fd = syscalls.openat2(mount, "finish", os.O_RDONLY | os.O_CLOEXEC)
+    posix.close(fd)  # a file that is open for writing can't be run
+    fd = syscalls.openat2(mount, "finish", posix.O_RDONLY | posix.O_CLOEXEC)
     syscalls.mount_setattr(mount, "", AT_EMPTY_PATH, attr_set=MOUNT_ATTR_RDONLY)
-    os.close(mount)
+    posix.close(mount)
     return fd
 
 
 def _write(fd: int, data: bytes) -> None:
     while data:
-        data = data[os.write(fd, data) :]
+        data = data[posix.write(fd, data) :]
 
 
 def _bytes(text: str) -> bytes:

@@ -6,10 +6,10 @@ child»: no import, no file opened by its path, nothing printed.
 """
 
 import _signal
-import os
+import posix
 import stat
 
-from libcontainer_py.errors import ConfigError, StepError
+from libcontainer_py.errors import ConfigError, StepError, quoted
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
     AT_EMPTY_PATH,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from libcontainer_py.cgroups.interface import CgroupMount, Entrance
     from libcontainer_py.syncpipe.pipe import SyncPipe
 
-_PATH_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_PATH_FLAGS = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
 class InitConfig:
@@ -47,6 +47,7 @@ class InitConfig:
         "container_id",
         "entrance",
         "go",
+        "ignored_signals",
         "last_capability",
         "namespaces",
         "no_new_keyring",
@@ -68,6 +69,7 @@ class InitConfig:
     cgroup_mounts: "list[CgroupMount]"
     go: int
     status: int
+    ignored_signals: int  # bit N-1 is signal N
     stdio: "tuple[int, int, int]"
     preserve_fds: int
     no_pivot: bool
@@ -86,8 +88,8 @@ def init(start: InitConfig, pipe: "SyncPipe") -> "NoReturn":
         try:
             pipe.send(error_message(_dressed(error, step)))
         except BaseException:  # the parent is gone: there is nobody to tell
-            os._exit(1)
-    os._exit(1)
+            posix._exit(1)
+    posix._exit(1)
 
 
 class _Step:
@@ -113,7 +115,7 @@ def _dressed(error: BaseException, step: _Step) -> StepError:
     field = error.field if isinstance(error, ConfigError) else None
     what = str(error) if field is None else str(error).removeprefix(f"{field}: ")
     if not isinstance(error, ConfigError):
-        what = f"{type(error).__name__}: {what}"
+        what = f"{type(error).__name__}: {quoted(what)}"
     return StepError(step.name, 0, what, field=field or step.field)
 
 
@@ -129,14 +131,14 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
 
     # 3. A session of our own, and the namespaces that can't be made by the clone.
     step.begin("ReadFromParent")
-    _reset_signals()
-    os.umask(0o022)  # whatever the caller's is, what is made below has the modes it names
+    _reset_signals(start.ignored_signals)
+    posix.umask(0o022)  # whatever the caller's is, what is made below has the modes it names
     _set_stdio(start.stdio)
     _close_all_but({0, 1, 2, *range(3, 3 + start.preserve_fds)}, pipe, start)
     pipe.expect("go")
 
     step.begin("Setsid")
-    os.setsid()
+    posix.setsid()
     if start.namespaces & CLONE_NEWCGROUP:
         # Not by the clone: the root of the namespace is where the process is at that moment.
         syscalls.unshare(CLONE_NEWCGROUP)
@@ -154,7 +156,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
     # 6. The root filesystem. From here on files belong to somebody else.
     seal.seal()
     step.begin("InitializeMountNamespace", "root.path")
-    os.chdir(start.bundle)  # what a relative source of a bind mount is relative to
+    posix.chdir(start.bundle)  # what a relative source of a bind mount is relative to
     if start.namespaces & CLONE_NEWNS:
         root = rootfs.prepare_rootfs(start.rootfs, linux.get("rootfsPropagation"))
     else:
@@ -172,6 +174,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
         pivot.pivot_root(root)
     if start.namespaces & CLONE_NEWNS:
         rootfs.propagate_root(linux.get("rootfsPropagation"))
+    posix.close(root)  # else `process.args` could name what is below it by its number
 
     # 8. What is set last, because what came before would have been hindered by it.
     step.begin("Restrict")
@@ -180,15 +183,15 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
     # 9. The finish list.
     step.begin("FinalizeNamespace", "process.cwd")
     inside = _chdir(process["cwd"])
-    os.umask(_umask(process["user"]))
+    posix.umask(_umask(process["user"]))
     step.begin("Execv", "process.args[0]")
     executable, steps, warnings = _finish_list(start, pipe, process, inside)
-    status = os.fstat(executable)
+    status = posix.fstat(executable)
     step.begin("Finish")
     pipe.send({"finish": steps, "list": [status.st_dev, status.st_ino], "warnings": warnings})
     pipe.expect("ok")
     for fd in (pipe.fileno(), start.go, start.status):
-        os.set_inheritable(fd, True)
+        posix.set_inheritable(fd, True)
     syscalls.execveat(executable, "", [b"lcpy"], [], AT_EMPTY_PATH)
 
 
@@ -205,7 +208,11 @@ def _initialize_mount_namespace(start: InitConfig, root: int, cwd: str) -> "list
         devices.setup_ptmx(root)
         devices.setup_dev_symlinks(root)
     # The working directory is made where it is missing; before the root becomes read-only.
-    os.close(paths.mkdir_all_in_root(root, cwd))
+    try:
+        posix.close(paths.mkdir_all_in_root(root, cwd))
+    except OSError as error:
+        what = f"make the working directory {quoted(cwd)}"
+        raise StepError(None, error.errno or 0, what, field="process.cwd") from None
     return read_only_later
 
 
@@ -267,7 +274,7 @@ def _finish_list(
     calls.wait()
 
     # A missing program is found out now, not by `start`.
-    os.setgroups(groups)
+    posix.setgroups(groups)
     with AsUser(uid, gid, sets):
         program = look_path(process["args"][0], environment.get("PATH"))
     calls.execve(program, process["args"], [f"{k}={v}" for k, v in environment.items()])
@@ -277,7 +284,7 @@ def _finish_list(
 def _environment(entries: "list[str]", uid: int) -> "dict[str, str]":
     """Read the container's environment; a later entry wins; HOME comes from its passwd if unset.
 
-    It is data for the last execve alone: never os.environ, never a hook's (CVE-2025-23266).
+    It is data for the last execve alone: never posix.environ, never a hook's (CVE-2025-23266).
     """
     environment = {}
     for entry in entries:
@@ -286,7 +293,7 @@ def _environment(entries: "list[str]", uid: int) -> "dict[str, str]":
     if not environment.get("HOME"):
         root = syscalls.openat2(syscalls.CWD, "/", _PATH_FLAGS)
         environment["HOME"] = home_in_root(root, uid)
-        os.close(root)
+        posix.close(root)
     return environment
 
 
@@ -300,13 +307,13 @@ def _chdir(cwd: str) -> bool:
     try:
         directory = paths.open_in_root(root, cwd, _PATH_FLAGS)
         try:
-            os.fchdir(directory)
+            posix.fchdir(directory)
         finally:
-            os.close(directory)
+            posix.close(directory)
     except PermissionError:
         return False  # on a network file system root may see less than the user
     finally:
-        os.close(root)
+        posix.close(root)
     return True
 
 
@@ -315,26 +322,26 @@ def _umask(user: "dict[str, Any]") -> int:
     return 0o022 if umask is None else int(umask)
 
 
-def _reset_signals() -> None:
+def _reset_signals(ignored: int) -> None:
     """Give the program a clean slate: nothing ignored. (Blocked ones are the list's to unblock.)
 
     CLONE_CLEAR_SIGHAND clears handlers and leaves ignored signals ignored; Python itself ignores
     SIGPIPE and SIGXFSZ.
     """
     _signal.set_wakeup_fd(-1)
-    default = bytes(32)
-    for number in range(1, 65):
-        if number not in (9, 19):  # SIGKILL, SIGSTOP
+    default = bytes(32)  # struct sigaction: SIG_DFL
+    for number in range(1, ignored.bit_length() + 1):
+        if ignored >> (number - 1) & 1:
             syscalls.syscall("rt_sigaction", number, default, 0, 8)
 
 
 def _set_stdio(stdio: "tuple[int, int, int]") -> None:
     """Make the given descriptors 0, 1 and 2."""
     # A source below 3 may be overwritten before its turn: copy all away first.
-    copies = [os.dup(fd) if fd != target else -1 for target, fd in enumerate(stdio)]
+    copies = [posix.dup(fd) if fd != target else -1 for target, fd in enumerate(stdio)]
     for target, copy in enumerate(copies):
         if copy >= 0:
-            os.dup2(copy, target, inheritable=True)
+            posix.dup2(copy, target, inheritable=True)
 
 
 def _close_all_but(keep: "set[int]", pipe: "SyncPipe", start: InitConfig) -> None:
@@ -358,14 +365,14 @@ def _chown_stdio(uid: int) -> None:
     """
     for fd in (0, 1, 2):
         try:
-            status = os.fstat(fd)
+            status = posix.fstat(fd)
         except OSError:
             continue
-        null = stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)
+        null = stat.S_ISCHR(status.st_mode) and status.st_rdev == posix.makedev(1, 3)
         if null or status.st_uid == uid:
             continue
         try:
-            os.fchown(fd, uid, -1)
+            posix.fchown(fd, uid, -1)
         except OSError as error:
             if error.errno not in (1, 22, 30):  # EPERM, EINVAL, EROFS
                 raise

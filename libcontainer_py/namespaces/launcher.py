@@ -5,7 +5,7 @@ The program (an engine) starts it and sends one request over a sync pipe; the la
 for by its pidfd. Then the launcher ends.
 """
 
-import os
+import posix
 import sys
 
 from libcontainer_py.errors import ConfigError, Error, Exists, StepError
@@ -22,7 +22,7 @@ PROGRAM = (
     "import sys; sys.path += sys.argv[2:];"
     "from libcontainer_py.namespaces.launcher import main; main(int(sys.argv[1]))"
 )
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_PACKAGE = __file__.rsplit("/", 3)[0]
 
 
 def may_clone() -> bool:
@@ -31,7 +31,7 @@ def may_clone() -> bool:
     Only with one thread, whoever made the others; and where Python spells paths in UTF-8, as
     config.json does.
     """
-    one_thread = len(os.listdir("/proc/self/task")) == 1
+    one_thread = len(posix.listdir("/proc/self/task")) == 1
     return one_thread and sys.getfilesystemencoding() == "utf-8"
 
 
@@ -42,6 +42,7 @@ def launch(root: str, container_id: str, bundle: str, options: Options) -> Creat
         what `exec_` raises
         Error: the launcher could not be started, or ended without an answer
     """
+    import os
     import subprocess
 
     ours, theirs = new_sync_pipe()
@@ -76,7 +77,7 @@ def main(fd: int) -> None:
     import _socket
 
     pipe = SyncPipe(_socket.socket(fileno=fd))
-    os.set_inheritable(fd, False)
+    posix.set_inheritable(fd, False)
     request = pipe.receive()
     if request is None:
         return

@@ -1,6 +1,6 @@
 """Find the container's program, as the container's user would."""
 
-import os
+import posix
 
 from libcontainer_py.errors import StepError, quoted
 from libcontainer_py.linux import syscalls
@@ -33,8 +33,8 @@ class AsUser:
     def __exit__(self, *_error: object) -> None:
         _effective, permitted, inheritable = syscalls.capget()
         syscalls.capset(permitted, permitted, inheritable)
-        syscalls.setfsuid(os.geteuid())
-        syscalls.setfsgid(os.getegid())
+        syscalls.setfsuid(posix.geteuid())
+        syscalls.setfsgid(posix.getegid())
         syscalls.capset(permitted, permitted, inheritable)
 
 
@@ -68,9 +68,9 @@ def _not_found(name: str, what: str, errno: int) -> StepError:
 def _check(path: str) -> int:
     """Say what stands in the way of running a path: an errno, or 0."""
     try:
-        mode = os.stat(path).st_mode
+        mode = posix.stat(path).st_mode
         # Whoever has CAP_DAC_OVERRIDE may run a file that has a run bit at all, as in execve(2).
-        allowed = os.access(path, os.X_OK, effective_ids=True)
+        allowed = posix.access(path, posix.X_OK, effective_ids=True)
     except OSError as error:
         return error.errno or _EACCES
     regular = mode & 0o170000 == 0o100000

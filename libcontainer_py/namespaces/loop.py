@@ -23,7 +23,12 @@ BASE = 0x400000  # where the file is mapped
 SCRATCH = 0x10000000  # the scratch memory: further off than the longest list
 SCRATCH_SIZE = 4096
 ENTRY = struct.Struct("<q11Q")
-FAULT_SIZE = 16  # entry's address, result
+
+# What a list says: READY on the sync pipe, STARTED on the status FIFO; and after, or instead of,
+# either of them the record of a failure.
+FAULT = struct.Struct("<Qq")  # the entry's address, the result
+READY = b"READY\0\0\0" + bytes(FAULT.size - 8)
+STARTED = b"S"
 
 # x86_64. The text is assembled with binutils and compared with the bytes by a test.
 ASSEMBLY_X86_64 = """
@@ -120,3 +125,9 @@ def elf(body: bytes) -> bytes:
         "<IIQQQQQQ", _PT_LOAD, _PF_R | _PF_W, 0, SCRATCH, SCRATCH, 0, SCRATCH_SIZE, 4096
     )
     return header + text + scratch + CODE_X86_64 + body
+
+
+def position(record: bytes) -> "tuple[int, int]":
+    """Read a record of a failure: (which entry of the list, errno)."""
+    entry, result = FAULT.unpack(record)
+    return (entry - ENTRIES) // ENTRY.size, -result

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_KEPT: "list[object]" = []
+
+
 def seal() -> None:
     """Close the import system and the ways by which a traceback would be printed.
 
@@ -20,7 +23,9 @@ def seal() -> None:
     sys.meta_path[:] = []
     sys.path_hooks[:] = []
     sys.path[:] = []
-    sys.path_importer_cache.clear()
+    # Replaced and kept, not cleared: to free hundreds of objects would copy their pages.
+    _KEPT.append(sys.path_importer_cache)
+    sys.path_importer_cache = {}
     sys.excepthook = _nothing
     sys.unraisablehook = _nothing
     sys.stdin = sys.stdout = sys.stderr = None

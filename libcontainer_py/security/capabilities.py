@@ -90,23 +90,27 @@ def last_capability() -> int:
 def parse(capabilities: "dict[str, Any] | None", last: int) -> "tuple[Sets, list[str]]":
     """Read `process.capabilities`: (the sets, warnings).
 
-    A name that we or the kernel don't know is left out with a warning, as the spec asks. No
-    object at all means no capability at all.
+    A name that this kernel does not know is left out with a warning, as the spec asks; one that
+    nobody knows was warned of when config.json was validated. No object at all means no
+    capability at all.
     """
     sets = Sets()
-    unknown = []
+    missing = 0
     for kind in Sets.__slots__:
         mask = 0
         for word in (capabilities or {}).get(kind) or ():
             number = NUMBERS.get(word)
-            if number is None or number > last:
-                unknown.append(word)
+            if number is None:
+                continue
+            if number > last:
+                missing |= 1 << number
             else:
                 mask |= 1 << number
         setattr(sets, kind, mask)
-    if not unknown:
+    if not missing:
         return sets, []
-    return sets, [f"ignoring unknown or unavailable capabilities: {sorted(set(unknown))}"]
+    warning = f"ignoring capabilities that this kernel does not have: {names(missing)}"
+    return sets, [f"process.capabilities: {warning}"]
 
 
 def name(number: int) -> str:

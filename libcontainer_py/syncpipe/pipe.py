@@ -64,7 +64,7 @@ class SyncPipe:
         """Send one message, and descriptors with it.
 
         Raises:
-            OSError: EPIPE when the other end is gone
+            ConnectionError: the other end is gone
         """
         rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
         ancillary = [(_SOL_SOCKET, _SCM_RIGHTS, rights)] if fds else []
@@ -86,9 +86,12 @@ class SyncPipe:
             StepError: the packet, or what came with it, is larger than agreed
         """
         room = _socket.CMSG_SPACE(4 * max_fds) if max_fds else 0
-        data, ancillary, flags, _address = self._socket.recvmsg(
-            LIMIT, room, _socket.MSG_CMSG_CLOEXEC
-        )
+        try:
+            data, ancillary, flags, _address = self._recvmsg(room)
+        except ConnectionResetError:
+            # The other end closed before it had read what we sent. The kernel says so once, before
+            # what the other end had still to say.
+            data, ancillary, flags, _address = self._recvmsg(room)
         fds = []
         for level, kind, payload in ancillary:
             if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
@@ -103,6 +106,9 @@ class SyncPipe:
                 os.close(fd)
             raise StepError("ReadFromChild", 0, "a message on the sync pipe is too large")
         return data, fds
+
+    def _recvmsg(self, room: int) -> "tuple[bytes, list[tuple[int, int, bytes]], int, Any]":
+        return self._socket.recvmsg(LIMIT, room, _socket.MSG_CMSG_CLOEXEC)
 
     def receive(self) -> "dict[str, Any] | None":
         """Receive one JSON message; None is the end of file.

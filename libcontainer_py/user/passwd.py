@@ -8,7 +8,7 @@ libcontainer's parser is more lenient: a uid that is no number, or is missing, r
 which makes a damaged line into another root. Here such a line is skipped.
 """
 
-import os
+import posix
 import stat
 
 from libcontainer_py.errors import StepError, quoted
@@ -65,25 +65,25 @@ def open_beneath(root_fd: int, path: str) -> "int | None":
     """
     # The first descriptor only names the file, which no device notices. Between the two opens the
     # file can be exchanged, so the second is looked at as well.
-    for flags in (os.O_PATH, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY):
+    for flags in (posix.O_PATH, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY):
         try:
             fd = openat2(
                 root_fd,
                 path,
-                flags | os.O_CLOEXEC,
+                flags | posix.O_CLOEXEC,
                 resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
             )
         except OSError as error:
             if error.errno in (_ENOENT, _ENOTDIR):
                 return None
             raise _unreadable(path, error.errno or 0) from None
-        mode = os.fstat(fd).st_mode
+        mode = posix.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
-            os.close(fd)
+            posix.close(fd)
             errno = _EISDIR if stat.S_ISDIR(mode) else _EINVAL
             raise _unreadable(path, errno, "only a regular file is read")
-        if flags == os.O_PATH:
-            os.close(fd)
+        if flags == posix.O_PATH:
+            posix.close(fd)
     return fd
 
 
@@ -142,7 +142,7 @@ def home_in_root(root_fd: int, uid: int) -> str:
         return home_of(uid, fd)
     finally:
         if fd is not None:
-            os.close(fd)
+            posix.close(fd)
 
 
 def decode(data: bytes) -> str:
@@ -174,21 +174,14 @@ def _lines(fd: "int | None", what: str) -> "Iterator[list[bytes]]":
 
 
 def _read(fd: int, what: str) -> bytes:
-    if os.fstat(fd).st_size > LIMIT:
-        raise _too_large(what)
-    # pread: the same descriptor serves several look-ups. The size that a file claims is no bound:
-    # it may grow meanwhile, and procfs claims 0.
+    # pread: the same descriptor serves several look-ups. The size that a file claims would be no
+    # bound: it may grow meanwhile, and procfs claims 0.
     chunks: list[bytes] = []
     total = 0
-    while chunk := os.pread(fd, 65536, total):
+    while chunk := posix.pread(fd, 65536, total):
         chunks.append(chunk)
         total += len(chunk)
         if total > LIMIT:
-            raise _too_large(what)
+            hint = f"it is larger than {LIMIT >> 20} MiB"
+            raise StepError(None, _EFBIG, f"read the {what} file", hint=hint)
     return b"".join(chunks)
-
-
-def _too_large(what: str) -> StepError:
-    return StepError(
-        None, _EFBIG, f"read the {what} file", hint=f"it is larger than {LIMIT >> 20} MiB"
-    )

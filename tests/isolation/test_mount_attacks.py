@@ -306,7 +306,7 @@ def test_a_link_put_where_we_were_about_to_make_something(
 
     (root / "host").symlink_to(host / "etc/passwd")
     root_fd = openat2(CWD, str(root), os.O_PATH | os.O_DIRECTORY)
-    monkeypatch.setattr(os, "mknod" if make_file else "mkdir", lose)
+    monkeypatch.setattr(paths.posix, "mknod" if make_file else "mkdir", lose)
     make = paths.create_file_in_root if make_file else paths.mkdir_all_in_root
     try:
         with pytest.raises(OSError) as caught:

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -85,12 +84,12 @@ def the_rest(bench: Bench, path: str, *argv: str, env: "list[str] | None" = None
 def test_ready_wait_and_exec(bench: Bench) -> None:
     the_rest(bench, "/bin/sh", "sh", "-c", 'echo "$0 $# $A"; env | wc -l', "x", "y", env=["A=ä b"])
     bench.run()
-    assert bench.record() == finish.READY
+    assert bench.record() == loop.READY
     assert bench.record() == b""  # it has let go of the pipe
     os.write(bench.go, b"\0")
     assert bench.wait() == 0
     assert bench.output().splitlines()[0] == "x 1 ä b"
-    assert os.read(bench.status, 64) == finish.STARTED
+    assert os.read(bench.status, 64) == loop.STARTED
 
 
 def test_what_waits_is_the_list_alone(bench: Bench) -> None:
@@ -122,7 +121,7 @@ def test_the_file_can_not_be_changed() -> None:
 def test_it_runs_from_a_private_tmpfs_where_memfds_may_not(bench: Bench) -> None:
     the_rest(bench, "/bin/true", "true")
     bench.run(finish._write_on_tmpfs)
-    assert bench.record() == finish.READY
+    assert bench.record() == loop.READY
     os.write(bench.go, b"\0")
     assert bench.wait() == 0
 
@@ -143,7 +142,7 @@ def test_ids_and_no_new_privs(bench: Bench) -> None:
     bench.list.prctl(PR_SET_NO_NEW_PRIVS, 1)
     the_rest(bench, "/bin/cat", "cat", "/proc/self/status")
     bench.run()
-    assert bench.record() == finish.READY
+    assert bench.record() == loop.READY
     os.write(bench.go, b"\0")
     assert bench.wait() == 0
     status = dict(line.split(":\t", 1) for line in bench.output().splitlines() if ":\t" in line)
@@ -162,7 +161,7 @@ def test_ids_that_changed_nothing_are_found_out(bench: Bench) -> None:
     bench.list.check_ids(4294967295, 0)
     the_rest(bench, "/bin/true", "true")
     bench.run()
-    position, errno = finish.position(bench.record())
+    position, errno = loop.position(bench.record())
     assert (bench.list.steps[position], errno) == (("SetupUser", "process.user", "read back"), 1)
     assert bench.wait() == 1
 
@@ -172,7 +171,7 @@ def test_a_failing_call_names_its_step(bench: Bench) -> None:
     bench.list.chdir("/nowhere")
     the_rest(bench, "/bin/true", "true")
     bench.run()
-    position, errno = finish.position(bench.record())
+    position, errno = loop.position(bench.record())
     assert errno == 2
     assert bench.list.steps[position] == ("FinalizeNamespace", "process.cwd", "/nowhere")
     assert bench.wait() == 1
@@ -195,13 +194,13 @@ def test_a_failing_exec_is_told_to_start_and_to_standard_error(
     make(path)
     the_rest(bench, str(path), "program")
     bench.run()
-    assert bench.record() == finish.READY
+    assert bench.record() == loop.READY
     os.write(bench.go, b"\0")
     assert bench.wait() == 1
     assert bench.output() == f"exec {path}: {words}\n"
     answer = os.read(bench.status, 64)
-    assert answer[:1] == finish.STARTED
-    position, told = finish.position(answer[1:])
+    assert answer[:1] == loop.STARTED
+    position, told = loop.position(answer[1:])
     assert told == errno
     assert bench.list.steps[position][0] == "Execv"
 
@@ -211,7 +210,7 @@ def test_a_signal_ends_what_waits(bench: Bench, number: int) -> None:
     bench.list.end_by_signals()
     the_rest(bench, "/bin/true", "true")
     bench.run()
-    assert bench.record() == finish.READY
+    assert bench.record() == loop.READY
     os.kill(bench.pid, number)
     assert bench.wait() == 128 + number
 
@@ -243,8 +242,8 @@ def test_an_unknown_architecture_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_record_is_the_entry_and_the_errno() -> None:
-    record = struct.pack("<Qq", loop.ENTRIES + 3 * loop.ENTRY.size, -13)
-    assert finish.position(record) == (3, 13)
+    record = loop.FAULT.pack(loop.ENTRIES + 3 * loop.ENTRY.size, -13)
+    assert loop.position(record) == (3, 13)
 
 
 def test_at_once_reads_ids_back() -> None:

@@ -1,0 +1,125 @@
+"""What a command imports, in one file: for `lcpy`, whose imports are a third of its life.
+
+The rooms of this package are small, and a command walks through sixty of them. Python looks for
+each, opens it, reads it, and builds a spec and a lock for it, which takes longer than running its
+body. So the first `lcpy run` records the modules of this package that it imported, compiled and in
+the order of their completion, and later ones take them all from that record at once.
+
+The record lies in `__pycache__` and is a cache like what else lies there: written only where the
+directory may be written to, believed only for sources of the same time and size, and free to be
+removed at any time. Then, and in the library, imports are Python's own.
+"""
+
+import marshal
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+
+    # Name, path below the package, the source's time (ns) and size, the code.
+    _Entry = tuple[str, str, int, int, CodeType]
+
+_PACKAGE = __name__.rpartition(".")[0]
+_DIRECTORY = __file__.rpartition("/")[0]
+_CACHE = f"{_DIRECTORY}/__pycache__"
+_LIMIT = 1 << 24
+_Module: "type[ModuleType]" = type(sys)
+_Spec: "type[ModuleSpec]" = type(__spec__)
+
+
+class _Recorder:
+    """Imports the package's modules from their sources, and notes each when it is complete."""
+
+    __slots__ = ("entries", "file")
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.entries: list[_Entry] = []
+
+    def find_spec(
+        self, name: str, path: "list[str] | None", _target: object = None
+    ) -> "ModuleSpec | None":
+        if not path or not name.startswith(f"{_PACKAGE}."):
+            return None
+        stem = f"{path[0]}/{name.rpartition('.')[2]}"
+        for origin in (f"{stem}.py", f"{stem}/__init__.py"):
+            try:
+                posix.stat(origin)
+            except OSError:
+                continue
+            spec = _Spec(name, self, origin=origin)  # type: ignore[arg-type]
+            spec.has_location = True
+            if origin.endswith("/__init__.py"):
+                spec.submodule_search_locations = [stem]
+            return spec
+        return None
+
+    def create_module(self, _spec: "ModuleSpec") -> None:
+        return None
+
+    def exec_module(self, module: "ModuleType") -> None:
+        path = str(module.__file__)
+        status = posix.stat(path)
+        with open(path, "rb") as file:
+            code: CodeType = compile(file.read(), path, "exec", dont_inherit=True, optimize=2)
+        exec(code, module.__dict__)
+        below = path.removeprefix(f"{_DIRECTORY}/")
+        self.entries.append((module.__name__, below, status.st_mtime_ns, status.st_size, code))
+
+    def write(self) -> None:
+        temporary = f"{self.file}.{posix.getpid()}"
+        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o644)
+        try:
+            posix.write(fd, marshal.dumps(self.entries))
+        finally:
+            posix.close(fd)
+        posix.rename(temporary, self.file)
+
+
+def install(command: str) -> None:
+    """Take from the record what this command imports; where there is none, begin one."""
+    file = f"{_CACHE}/{command}.bundle.{sys.implementation.cache_tag}"
+    if not _replay(file) and posix.access(_CACHE, posix.W_OK):
+        sys.meta_path.insert(0, _Recorder(file))  # type: ignore[arg-type]
+
+
+def finish() -> None:
+    """Write the record that `install` began, if it did. Nothing that fails here matters."""
+    first = sys.meta_path[0]
+    if isinstance(first, _Recorder):
+        try:
+            first.write()
+        except OSError:
+            return
+
+
+def _replay(file: str) -> bool:
+    try:
+        fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        entries: list[_Entry] = marshal.loads(posix.read(fd, _LIMIT))
+        for _name, path, time, size, _code in entries:
+            status = posix.stat(f"{_DIRECTORY}/{path}")
+            if status.st_mtime_ns != time or status.st_size != size:
+                return False
+    except (OSError, ValueError, EOFError, TypeError):
+        return False
+    finally:
+        posix.close(fd)
+    modules = sys.modules
+    for name, path, _time, _size, code in entries:
+        module = modules[name] = _Module(name)
+        module.__file__ = origin = f"{_DIRECTORY}/{path}"
+        parent, _dot, last = name.rpartition(".")
+        module.__package__ = parent
+        if origin.endswith("/__init__.py"):
+            module.__package__ = name
+            module.__path__ = [origin.removesuffix("/__init__.py")]
+        exec(code, module.__dict__)
+        setattr(modules[parent], last, module)
+    return True
