@@ -41,13 +41,18 @@ def _create_options(words: "Words") -> "dict[str, Any]":
 
 def _create(words: "Words") -> "Container":
     container = _runtime(words).create(words.arguments[0], **_create_options(words))
+    _warn(words, container)
+    return container
+
+
+def _warn(words: "Words", container: "Container") -> None:
     if container.warnings:
         from libcontainer_py.cli.log import Log
 
         log = words.log or Log()
         for warning in container.warnings:
             log.warning(warning)
-    return container
+        container.warnings = []
 
 
 def create(words: "Words") -> int:
@@ -80,7 +85,7 @@ def state(words: "Words") -> int:
     from libcontainer_py import jsontext
 
     text = jsontext.dumps(_container(words).state(), indent=2)
-    posix.write(1, text.encode("utf-8", "surrogatepass"))
+    posix.write(1, text.encode("utf-8", "backslashreplace"))
     return 0
 
 
@@ -98,7 +103,9 @@ def kill(words: "Words") -> int:
 
 def delete(words: "Words") -> int:
     """`lcpy delete`."""
-    _container(words).delete(force=words.flags["force"])
+    container = _container(words)
+    container.delete(force=words.flags["force"])
+    _warn(words, container)
     return 0
 
 

@@ -29,6 +29,8 @@ def run(container: "Container", *, detach: bool, keep: bool, subreaper: bool) ->
     # handler and no race with one.
     waited = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP, *_FAULTS}
     if not detach:
+        # Where a careless caller left it ignored, the kernel would reap the container unseen.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         _signal.pthread_sigmask(_signal.SIG_BLOCK, waited)
         if subreaper:
             syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
     from libcontainer_py.cli.log import Log
 
-SPEC_VERSION = "1.3.0"
-
 
 def main(arguments: "list[str]") -> int:
     """Run the command; return its exit code."""
     words = None
+    notes: list[str] = []
     try:
         words = Words(arguments)
         return _run(words)
@@ -30,6 +29,7 @@ def main(arguments: "list[str]") -> int:
         message, code = str(error), error.code
     except Error as error:
         message, code = str(error), 1
+        notes = getattr(error, "__notes__", [])
     except OSError as error:
         # A file or a disk that no step stands for: still a line, and not a traceback.
         message, code = str(StepError.of(error)), 1
@@ -45,7 +45,10 @@ def main(arguments: "list[str]") -> int:
     name = words.command.name if words is not None and words.command is not None else ""
     if name in ("create", "run") and code == 1:
         message = f"lcpy {name} failed: {message}"
-    _log(words).error(message)
+    log = _log(words)
+    for note in notes:
+        log.warning(note)
+    log.error(message)
     return code
 
 
@@ -100,5 +103,6 @@ def _print(text: str) -> int:
 def _version() -> str:
     from libcontainer_py import __version__
     from libcontainer_py.cli.version import commit
+    from libcontainer_py.spec import VERSION
 
-    return f"lcpy version {__version__}\ncommit: {commit()}\nspec: {SPEC_VERSION}\n"
+    return f"lcpy version {__version__}\ncommit: {commit()}\nspec: {VERSION}\n"

@@ -54,9 +54,12 @@ class Words:
         least, most = self.command.limits
         if least <= len(self.arguments) <= most:
             return
-        how = f"exactly {least}" if least == most else f"from {least} to {most}"
-        if least == most == 0:
-            how = "no"
+        if least == most:
+            how = f"exactly {least}"
+        elif len(self.arguments) < least:
+            how = f"a minimum of {least}"
+        else:
+            how = f"a maximum of {most}"
         raise UsageError(f'lcpy: "{self.command.name}" requires {how} argument(s)', self.command)
 
 
@@ -80,27 +83,27 @@ def _flags(
         if flag is None:
             raise UsageError(f"flag provided but not defined: -{name}", command)
         if flag.value is None:
-            values[flag.key] = _boolean(name, value) if equals else True
+            values[flag.key] = _boolean(name, value, command) if equals else True
             continue
         if not equals:
             if position == len(words):
                 raise UsageError(f"flag needs an argument: -{name}", command)
             value = words[position]
             position += 1
-        values[flag.key] = _number(name, value) if isinstance(flag.default, int) else value
+        values[flag.key] = _number(name, value, command) if isinstance(flag.default, int) else value
     return values, words[position:]
 
 
-def _boolean(name: str, value: str) -> bool:
+def _boolean(name: str, value: str, command: "Command | None") -> bool:
     if value.lower() in ("1", "t", "true"):
         return True
     if value.lower() in ("0", "f", "false"):
         return False
-    raise UsageError(f'invalid boolean value "{value}" for -{name}', None)
+    raise UsageError(f'invalid boolean value "{value}" for -{name}: parse error', command)
 
 
-def _number(name: str, value: str) -> int:
+def _number(name: str, value: str, command: "Command | None") -> int:
     # Not int() alone: it takes blanks, underscores and other scripts' digits.
     if not (value.isascii() and value.isdigit()) or len(value) > 9:
-        raise UsageError(f'invalid value "{value}" for flag -{name}: a number is expected', None)
+        raise UsageError(f'invalid value "{value}" for flag -{name}: parse error', command)
     return int(value)

@@ -14,7 +14,7 @@ import _signal
 import posix
 
 from libcontainer_py import state as states
-from libcontainer_py.errors import Error, NotFound, StepError, WrongState
+from libcontainer_py.errors import Error, NotFound, StepError, WrongState, shown
 from libcontainer_py.state import CREATED, CREATING, STOPPED, StateDir
 
 TYPE_CHECKING = False
@@ -181,11 +181,10 @@ class Container:
             "bundle": record["bundle"],
             "rootfs": record["rootfs"],
             "created": record["created"],
-            "owner": "",
         }
         if record["annotations"]:
-            state["annotations"] = record["annotations"]
-        return state
+            state["annotations"] = dict(sorted(record["annotations"].items()))
+        return state | {"owner": ""}
 
     def start(self) -> None:
         """Let a created container become its program.
@@ -209,17 +208,23 @@ class Container:
             self._start(record)
             record["started"] = True
             directory.write(record)
+            if record["hooks"].get("poststart"):
+                self._run_poststart(record)
         finally:
             directory.unlock()
 
     def _start(self, record: "dict[str, Any]") -> None:
-        pidfd = posix.pidfd_open(record["pid"])
-        try:
-            answer = _let_go(self._directory, pidfd)
-        finally:
-            posix.close(pidfd)
         from libcontainer_py.namespaces import loop
 
+        pidfd = posix.pidfd_open(record["pid"])
+        try:
+            answer = _let_go(self._directory, pidfd, _seconds(record))
+            if answer is None:
+                _signal.pidfd_send_signal(pidfd, _SIGKILL)
+                what = "a hook ran past its specified timeout"
+                raise StepError(loop.START_HOOK, 0, what, field="hooks.startContainer")
+        finally:
+            posix.close(pidfd)
         if not answer.startswith(loop.STARTED):
             # No answer of the list's: somebody else's start was first, or its process ended.
             if states.status(record) == STOPPED:
@@ -227,9 +232,24 @@ class Container:
             raise WrongState("cannot start an already running container")
         failure = answer[len(loop.STARTED) :]
         if failure:
-            _position, errno = loop.position(failure)
-            program = f"exec {record['program']}"
+            position, errno = loop.position(failure)
+            for hook_position, field, what in record["hook_steps"]:
+                if position == hook_position:
+                    failed = f"error running hook {what}: {_ended(errno)}"
+                    raise StepError(loop.START_HOOK, 0, failed, field=field)
+            program = f"exec {shown(record['program'])}"
             raise StepError("Execv", errno, program, field="process.args[0]")
+
+    def _run_poststart(self, record: "dict[str, Any]") -> None:
+        """Run the poststart hooks; one that fails stops the container (runtime.md, «Lifecycle»)."""
+        from libcontainer_py.hooks import run_hooks, state_of
+
+        state = state_of(record, states.RUNNING, record["pid"])
+        try:
+            run_hooks("poststart", record["hooks"]["poststart"], state, record["bundle"])
+        except StepError as error:
+            self._kill_first(record)
+            raise StepError.of(error, "poststart") from None
 
     def kill(self, signal: int = 15, *, all: bool = False) -> None:
         """Send a signal to the container's first process.
@@ -304,6 +324,12 @@ class Container:
                         f"cannot delete container {self.id} that is not stopped: {status}"
                     )
                 self._end(record, status)
+                if record["hooks"].get("poststop"):
+                    from libcontainer_py.hooks import run_poststop
+
+                    self.warnings += run_poststop(record)
+            else:
+                self._kill_waiting()
             directory.remove()
         finally:
             directory.unlock()
@@ -326,9 +352,11 @@ class Container:
         from libcontainer_py.cgroups import manager
 
         cgroups = manager.load(record["cgroups"])
-        if status != STOPPED:
+        if not record["pid"]:
+            self._kill_waiting()
+        elif status != STOPPED:
             self._kill_first(record)
-        if not record["pid_namespace"] or status != STOPPED:
+        if record["pid"] and (not record["pid_namespace"] or status != STOPPED):
             # Without a pid namespace of its own, the others outlive the first process.
             cgroups.kill()
         if self.process is not None and self.process.pid == record["pid"]:
@@ -356,6 +384,21 @@ class Container:
             return
         finally:
             posix.close(pidfd)
+
+    def _kill_waiting(self) -> None:
+        """Kill the child of a `create` that was killed before it wrote down whose child it is.
+
+        It waits for `start`, and is the one who has our FIFO open. What else may be in the cgroups
+        that the record names was there before.
+        """
+        try:
+            fifo = posix.stat(self._directory.file("go"))
+        except FileNotFoundError:
+            return
+        for name in posix.listdir("/proc"):
+            if name.isdecimal() and _holds(name, fifo):
+                pid = int(name)
+                self._kill_first({"pid": pid, "start": states.start_time(pid)})
 
 
 class Runtime:
@@ -516,8 +559,36 @@ def _absolute(path: "str | os.PathLike[str]") -> str:
     return text if text.startswith("/") else f"{posix.getcwd()}/{text}"
 
 
-def _let_go(directory: StateDir, pidfd: int) -> bytes:
-    """Give the finish list its byte; return all it says: nothing, `S`, or `S` and a failure."""
+def _holds(pid: str, file: "os.stat_result") -> bool:
+    """Has a process this file open?"""
+    directory = f"/proc/{pid}/fd"
+    try:
+        for fd in posix.listdir(directory):
+            held = posix.stat(f"{directory}/{fd}")
+            if (held.st_dev, held.st_ino) == (file.st_dev, file.st_ino):
+                return True
+    except OSError:
+        pass  # it has ended meanwhile, or closed the descriptor
+    return False
+
+
+def _ended(status: int) -> str:
+    """Word a wait status."""
+    code = posix.waitstatus_to_exitcode(status)
+    return f"signal: {-code}" if code < 0 else f"exit status {code}"
+
+
+def _seconds(record: "dict[str, Any]") -> "float | None":
+    """How long the startContainer hooks may take together; None where one has no timeout."""
+    timeouts = [hook.get("timeout") for hook in record["hooks"].get("startContainer") or ()]
+    return float(sum(timeouts)) if timeouts and all(timeouts) else None
+
+
+def _let_go(directory: StateDir, pidfd: int, seconds: "float | None") -> "bytes | None":
+    """Give the finish list its byte; return all it says: nothing, `S`, or `S` and a failure.
+
+    None: it took longer than `seconds`.
+    """
     import select
 
     # Opened without blocking: where nobody holds them, the process is gone.
@@ -544,7 +615,9 @@ def _let_go(directory: StateDir, pidfd: int) -> bytes:
         poll.register(pidfd, select.POLLIN)
         answer = b""
         while True:
-            ready = {fd for fd, _events in poll.poll()}
+            ready = {fd for fd, _events in poll.poll(None if seconds is None else seconds * 1000)}
+            if not ready:
+                return None
             if status in ready:
                 part = posix.read(status, 64)
                 answer += part

@@ -77,6 +77,11 @@ def quoted(text: str) -> str:
     return '"' + "".join(out) + ('"…' if len(text) > 512 else '"')
 
 
+def shown(text: str) -> str:
+    """Foreign text as it is, where callers match on that; in quotes if it is not plain."""
+    return text if text.isprintable() else quoted(text)
+
+
 class Error(Exception):
     """The root of everything that this library raises on purpose."""
 
@@ -152,5 +157,4 @@ class StepError(Error, OSError):
         what = error.filename or ""
         if isinstance(what, bytes):
             what = what.decode("utf-8", "backslashreplace")
-        what = str(what) if str(what).isprintable() else quoted(str(what))
-        return cls(step, error.errno or 0, what, field=field)
+        return cls(step, error.errno or 0, shown(str(what)), field=field)

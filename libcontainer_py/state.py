@@ -25,6 +25,26 @@ if TYPE_CHECKING:
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
 _LIMIT = 1 << 20
+# What a record must hold: one of another version, or a damaged one, may not.
+_KEYS = frozenset(
+    (
+        "annotations",
+        "bundle",
+        "cgroups",
+        "created",
+        "hook_steps",
+        "hooks",
+        "id",
+        "list",
+        "ociVersion",
+        "pid",
+        "pid_namespace",
+        "program",
+        "rootfs",
+        "start",
+        "started",
+    )
+)
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _MAX_ID = 255  # NAME_MAX: it is a directory's name
 
@@ -87,7 +107,11 @@ class StateDir:
                 posix.mkdir(self.path, 0o711)
         except FileExistsError:
             raise Exists(f"container with given ID already exists: {self.container_id}") from None
-        self.lock()
+        try:
+            self.lock()
+        except OSError:
+            posix.rmdir(self.path)
+            raise
 
     def lock(self) -> None:
         """Wait for the lock and hold it until `unlock`, or until this process ends.
@@ -172,12 +196,13 @@ class StateDir:
             state = jsontext.loads(data.decode("utf-8", "surrogatepass"))
         except ValueError:
             state = None
-        if not isinstance(state, dict) or state.get("id") != self.container_id:
+        if not _is_record(state, self.container_id):
             raise Error(
                 f"{self.file('state.json')} is damaged; `delete --force {self.container_id}`"
                 " removes what is left"
             )
-        return state
+        record: dict[str, Any] = state
+        return record
 
     def remove(self) -> None:
         """Remove it with all that is in it. What is gone already is fine."""
@@ -204,6 +229,10 @@ def _make_directories(path: str) -> None:
         posix.mkdir(path, 0o700)
     except FileExistsError:
         return  # another command was faster
+
+
+def _is_record(state: "Any", container_id: str) -> bool:
+    return isinstance(state, dict) and state.keys() >= _KEYS and state["id"] == container_id
 
 
 def start_time(pid: int) -> int:

@@ -2,11 +2,11 @@
 
 import os
 
+from libcontainer_py.spec import VERSION
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-VERSION = "1.3.0"  # of the specification that we know
 
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 

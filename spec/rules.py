@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HOST_NAME_MAX = 64  # __NEW_UTS_LEN
 IFNAMSIZ = 16  # with its NUL byte
+NGROUPS_MAX = 65536
 MAJOR_MAX = (1 << 12) - 1  # dev_t, as mknod(2) takes it
 MINOR_MAX = (1 << 20) - 1
 UNSET = (1 << 64) - 1  # -1, from engines that keep it in a uint64
@@ -97,6 +98,8 @@ def process(process: "Object", warnings: "list[str]", field: str = "process") ->
     if not process.get("args"):
         raise ConfigError("args must not be empty", f"{field}.args")
     environment(process.get("env", ()), f"{field}.env")
+    if len(process.get("user", {}).get("additionalGids", ())) > NGROUPS_MAX:
+        raise ConfigError(f"are more than {NGROUPS_MAX}", f"{field}.user.additionalGids")
     rlimits(process.get("rlimits", ()), f"{field}.rlimits")
     capabilities(process.get("capabilities", {}), warnings, f"{field}.capabilities")
     one_line(process.get("selinuxLabel", ""), f"{field}.selinuxLabel")

@@ -23,6 +23,7 @@ from libcontainer_py.linux.flags import (
     PR_CAP_AMBIENT_RAISE,
     PR_CAPBSET_DROP,
     PR_CAPBSET_READ,
+    SECCOMP_SET_MODE_FILTER,
 )
 from libcontainer_py.linux.numbers import NR
 
@@ -371,6 +372,14 @@ def cap_ambient_clear_all() -> None:
 def cap_ambient_raise(capability: int) -> None:
     """prctl(2), PR_CAP_AMBIENT_RAISE."""
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
+
+
+def seccomp_set_mode_filter(flags: int, instructions: bytes) -> None:
+    """seccomp(2), SECCOMP_SET_MODE_FILTER; `instructions` is an array of struct sock_filter."""
+    data, address, _view = buffer(len(instructions))
+    data[:] = instructions
+    program = struct.pack("HP", len(instructions) // 8, address)
+    syscall("seccomp", SECCOMP_SET_MODE_FILTER, flags, program)
 
 
 def keyctl_join_session_keyring(name: str) -> int:

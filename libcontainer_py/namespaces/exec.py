@@ -12,6 +12,7 @@ import posix
 from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
 from libcontainer_py.errors import ConfigError, Error, StepError, quoted, words
+from libcontainer_py.hooks import run_hooks, run_poststop, state_of
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
     CLONE_CLEAR_SIGHAND,
@@ -29,7 +30,7 @@ from libcontainer_py.mount import rootfs
 from libcontainer_py.namespaces import loop
 from libcontainer_py.namespaces.init import InitConfig, init
 from libcontainer_py.security import capabilities, rlimits
-from libcontainer_py.spec import load
+from libcontainer_py.spec import VERSION, load
 from libcontainer_py.state import StateDir
 from libcontainer_py.syncpipe.pipe import decode, error_of, new_sync_pipe
 
@@ -159,12 +160,16 @@ def _exec(
         childs_end.close()
         _tell(pipe, {"go": True}, pid, pidfd, cgroups)
 
-        # 6. Its mounts are made: limits, all but memory. (Hooks will run here, and the child will
-        # have to wait for them; until then it may go on.)
+        # 6. Its mounts are made: limits, all but memory; hooks. Where there are none, the child
+        # need not wait for the limits.
         _await(pipe, "mounts", pid, pidfd, cgroups)
-        _tell(pipe, {"ok": True}, pid, pidfd, cgroups)
+        hooks = config.get("hooks") or {}
+        if not hooks:
+            _tell(pipe, {"ok": True}, pid, pidfd, cgroups)
         with _Step("SetupCgroups", "linux.resources"):
             cgroups.set(resources)
+        if hooks:
+            _tell(pipe, _run_hooks(hooks, record, start, pid), pid, pidfd, cgroups)
 
         # 7. Python's work is over: limits that would have hindered it.
         message = _await(pipe, "finish", pid, pidfd, cgroups)
@@ -180,17 +185,41 @@ def _exec(
         record["pid"] = pid
         record["start"] = states.start_time(pid)
         record["list"] = message["list"]
+        record["hook_steps"] = [
+            [position, field, what]
+            for position, (name, field, what) in enumerate(message["finish"])
+            if name == loop.START_HOOK
+        ]
         directory.write(record)
         _write_pid_file(options.pid_file, pid)
         return Created(pid, pidfd, message["warnings"])
     except BaseException as error:
         _undo(pid, pidfd, cgroups if ours else None, error)
+        for warning in run_poststop(record):
+            error.add_note(warning)
         raise
     finally:
         pipe.close()
         childs_end.close()
         posix.close(start.go)
         posix.close(start.status)
+
+
+def _run_hooks(
+    hooks: "dict[str, Any]", record: "dict[str, Any]", start: InitConfig, pid: int
+) -> "dict[str, Any]":
+    """Run the hooks of the runtime; return the answer to the child, with the states for its own."""
+    creating = state_of(record, states.CREATING, pid)
+    for kind in ("prestart", "createRuntime"):
+        with _Step(kind, f"hooks.{kind}"):
+            run_hooks(kind, hooks.get(kind) or [], creating, start.bundle)
+    inside = 1 if start.namespaces & CLONE_NEWPID else pid
+    created = state_of(record, states.CREATED, inside)
+    return {
+        "ok": True,
+        "creating": creating.decode("utf-8", "surrogatepass"),
+        "created": created.decode("utf-8", "surrogatepass"),
+    }
 
 
 def _real_bundle(bundle: str) -> str:
@@ -254,7 +283,7 @@ def _record(
 ) -> "dict[str, Any]":
     """What state.json holds; `pid` 0 until the container waits for `start`."""
     return {
-        "ociVersion": config["ociVersion"],
+        "ociVersion": VERSION,
         "id": container_id,
         "pid": 0,
         "start": 0,
@@ -265,6 +294,13 @@ def _record(
         "created": states.now(),
         "annotations": config.get("annotations") or {},
         "program": config["process"]["args"][0],
+        # Those that run when config.json may no longer be there, or be another one.
+        "hooks": {
+            kind: hooks
+            for kind, hooks in (config.get("hooks") or {}).items()
+            if kind in ("startContainer", "poststart", "poststop")
+        },
+        "hook_steps": [],
         "cgroups": cgroups.state(),
         "pid_namespace": any(
             namespace["type"] == "pid" for namespace in _linux(config).get("namespaces") or []

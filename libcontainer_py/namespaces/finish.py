@@ -74,9 +74,9 @@ if TYPE_CHECKING:
 
 
 # The first words of the scratch memory are the loop's record of a failure; then ours.
-_FAULT, _RESULT, _IGNORED, _EXEC_RESULT, _BYTE, _FIRST, _SECOND, _THIRD = range(8)
+_FAULT, _RESULT, _IGNORED, _EXEC_RESULT, _BYTE, _FIRST, _SECOND, _THIRD, _PID, _STATUS = range(10)
 
-_SIGINT, _SIGHUP, _SIGTERM = 2, 1, 15
+_SIGHUP, _SIGINT, _SIGTERM, _SIGCHLD = 1, 2, 15, 17
 _EPERM = 1
 _EXIT_AGAIN = 126  # a second run of the list, see `guard`
 
@@ -273,15 +273,39 @@ class FinishList:
         self.call("write", self.pipe, loop.READY, len(loop.READY), zero="fail")
         self.call("close", self.pipe)
 
-    def wait(self) -> None:
-        """Wait for a byte from `start`, and say on the status FIFO that this one was it."""
+    def wait(self, also: "tuple[int, ...]" = ()) -> None:
+        """Wait for a byte from `start`, and say on the status FIFO that this one was it.
+
+        `also` are more descriptors that must not reach the container's program.
+        """
         self.at("Start")
         # Held read-write, so there is no end of file and no SIGPIPE. From here on both must close
         # by themselves in the exec: that is what `start` waits for.
-        for fifo in (self.go, self.status):
-            self.call("fcntl", fifo, F_SETFD, FD_CLOEXEC, error="die")
+        for fd in (self.go, self.status, *also):
+            self.call("fcntl", fd, F_SETFD, FD_CLOEXEC, error="die")
         self.call("read", self.go, Address(_BYTE), 1, retry=True, error="die", zero="die")
         self.call("write", self.status, loop.STARTED, 1, error="die")
+
+    def hook(self, index: int, path: str, argv: "list[str]", env: "list[str]", state: int) -> None:
+        """Run one `startContainer` hook, a program of the container's, and wait for its end.
+
+        `state` is a descriptor of the state, which becomes its standard input. A failure is told
+        to `start` with the wait status in the errno's place, and ends everything.
+        """
+        self.at(loop.START_HOOK, f"hooks.startContainer[{index}]", path)
+        begin, done, failed = f"hook {index}", f"hook {index} done", f"hook {index} failed"
+        self.call("clone", _SIGCHLD, save=_PID, error="start failed", zero=begin)
+        self.call("wait4", Saved(_PID), Address(_STATUS), retry=True, error="start failed")
+        self.compare(Saved(_STATUS), 0, equal=done, differ=failed)
+        self.label(begin)
+        self.call("dup3", state, 0, error="die")
+        self.call("lseek", 0, error="die")  # the hook before has read it to its end
+        arguments = Array([_bytes(text) for text in argv])
+        environment = Array([_bytes(text) for text in env])
+        self.call("execve", _bytes(path), arguments, environment, error="again")
+        self.label(failed)
+        self._record(-1, (0, Saved(_STATUS)), _IGNORED, ("start failed", None, None), False)
+        self.label(done)
 
     def execve(self, path: str, argv: "list[str]", env: "list[str]") -> None:
         """Become the container's program; or tell `start`, and standard error, why not."""
@@ -305,7 +329,9 @@ class FinishList:
         """Write the file: an executable that runs the list once."""
         self.at("Finish")
         self.label("fail")
-        self.call("write", self.pipe, Address(_FAULT), loop.FAULT.size, error="die")
+        self.call("write", self.pipe, Address(_FAULT), loop.FAULT.size, error="die", positive="die")
+        self.label("start failed")
+        self.call("write", self.status, Address(_FAULT), loop.FAULT.size, error="die")
         self.label("die")
         self.call("exit_group", 1)
         self.label("again")

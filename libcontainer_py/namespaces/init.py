@@ -10,6 +10,7 @@ import posix
 import stat
 
 from libcontainer_py.errors import ConfigError, StepError, quoted
+from libcontainer_py.hooks import in_memory, run_hooks
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
     AT_EMPTY_PATH,
@@ -164,7 +165,12 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
     step.begin("InitializeMountNamespace", "mounts")
     read_only_later = _initialize_mount_namespace(start, root, process["cwd"])
     pipe.send({"mounts": True})
-    pipe.expect("ok")
+    answer = pipe.expect("ok")
+    hooks = config.get("hooks") or {}
+    if hooks.get("createContainer"):
+        step.begin("createContainer", "hooks.createContainer")
+        state = answer["creating"].encode("utf-8", "surrogatepass")
+        run_hooks("createContainer", hooks["createContainer"], state, start.bundle)
     step.begin("PivotRoot", "root.path")
     if not start.namespaces & CLONE_NEWNS:
         pivot.chroot_root(root)
@@ -183,15 +189,19 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
     # 9. The finish list.
     step.begin("FinalizeNamespace", "process.cwd")
     inside = _chdir(process["cwd"])
-    posix.umask(_umask(process["user"]))
+    posix.umask(_umask(process.get("user") or {}))
     step.begin("Execv", "process.args[0]")
-    executable, steps, warnings = _finish_list(start, pipe, process, inside)
+    state = -1
+    if hooks.get("startContainer"):
+        state = in_memory(answer["created"].encode("utf-8", "surrogatepass"))
+    executable, steps, warnings = _finish_list(start, pipe, process, inside, state)
     status = posix.fstat(executable)
     step.begin("Finish")
     pipe.send({"finish": steps, "list": [status.st_dev, status.st_ino], "warnings": warnings})
     pipe.expect("ok")
-    for fd in (pipe.fileno(), start.go, start.status):
-        posix.set_inheritable(fd, True)
+    for fd in (pipe.fileno(), start.go, start.status, state):
+        if fd >= 0:
+            posix.set_inheritable(fd, True)
     syscalls.execveat(executable, "", [b"lcpy"], [], AT_EMPTY_PATH)
 
 
@@ -246,11 +256,15 @@ PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 
 
 def _finish_list(
-    start: InitConfig, pipe: "SyncPipe", process: "dict[str, Any]", inside: bool
+    start: InitConfig, pipe: "SyncPipe", process: "dict[str, Any]", inside: bool, state: int
 ) -> "tuple[int, list[Any], list[str]]":
-    """Write the list: (a descriptor of its file, what each position does, warnings)."""
-    user = process["user"]
-    uid, gid = user["uid"], user["gid"]
+    """Write the list: (a descriptor of its file, what each position does, warnings).
+
+    `inside`: we are in the working directory already. `state`: a descriptor of the state, where
+    there are startContainer hooks.
+    """
+    user = process.get("user") or {}
+    uid, gid = user.get("uid", 0), user.get("gid", 0)  # left out, they are root's, as for runc
     groups = user.get("additionalGids") or []
     sets = start.sets
     environment = _environment(process.get("env") or [], uid)
@@ -271,13 +285,18 @@ def _finish_list(
         calls.at("FinalizeNamespace", "process.cwd", process["cwd"])
         calls.chdir(process["cwd"])
     calls.ready()
-    calls.wait()
+    calls.wait(also=(state,) if state >= 0 else ())
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    for index, hook in enumerate((start.config.get("hooks") or {}).get("startContainer") or ()):
+        # Without an `env` of its own it gets the container's, as from runc: it is inside.
+        path = hook["path"]
+        calls.hook(index, path, hook.get("args") or [path], hook.get("env") or variables, state)
 
     # A missing program is found out now, not by `start`.
     posix.setgroups(groups)
     with AsUser(uid, gid, sets):
         program = look_path(process["args"][0], environment.get("PATH"))
-    calls.execve(program, process["args"], [f"{k}={v}" for k, v in environment.items()])
+    calls.execve(program, process["args"], variables)
     return finish.write_executable(calls.compile()), calls.steps, warnings
 
 

@@ -2,7 +2,7 @@
 
 import posix
 
-from libcontainer_py.errors import StepError, quoted
+from libcontainer_py.errors import StepError, quoted, shown
 from libcontainer_py.linux import syscalls
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def look_path(name: str, search: "str | None") -> str:
     if "/" in name:
         errno = _check(name)
         if errno:
-            what = f"stat {name}" if errno in (_ENOENT, _ENOTDIR) else ""
+            what = f"stat {shown(name)}" if errno in (_ENOENT, _ENOTDIR) else ""
             raise _not_found(name, what, errno)
         return name
     for directory in (search or "").split(":") if name else ():

@@ -29,6 +29,8 @@ ENTRY = struct.Struct("<q11Q")
 FAULT = struct.Struct("<Qq")  # the entry's address, the result
 READY = b"READY\0\0\0" + bytes(FAULT.size - 8)
 STARTED = b"S"
+# The step's name in the failure of a startContainer hook, whose errno is the hook's wait status.
+START_HOOK = "startContainer"
 
 # x86_64. The text is assembled with binutils and compared with the bytes by a test.
 ASSEMBLY_X86_64 = """

@@ -173,12 +173,20 @@ def _lines(fd: "int | None", what: str) -> "Iterator[list[bytes]]":
         yield line.split(b":")
 
 
+def _pread(fd: int, offset: int, what: str) -> bytes:
+    try:
+        return posix.pread(fd, 65536, offset)
+    except OSError as error:
+        # A regular file of procfs can have nothing to read yet, as /proc/kmsg.
+        raise StepError(None, error.errno or 0, f"read the {what} file") from None
+
+
 def _read(fd: int, what: str) -> bytes:
     # pread: the same descriptor serves several look-ups. The size that a file claims would be no
     # bound: it may grow meanwhile, and procfs claims 0.
     chunks: list[bytes] = []
     total = 0
-    while chunk := posix.pread(fd, 65536, total):
+    while chunk := _pread(fd, total, what):
         chunks.append(chunk)
         total += len(chunk)
         if total > LIMIT:

@@ -1,0 +1,101 @@
+"""Write README's table of what works: from the schema, from what is refused, from the commands.
+
+python docs/fields.py            writes it
+python docs/fields.py --check    exits with 1 where README says otherwise
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+TOP = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TOP))
+
+from libcontainer_py.cli.table import COMMANDS  # noqa: E402
+from libcontainer_py.mount.options import known_options  # noqa: E402
+from libcontainer_py.spec import built  # noqa: E402
+
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+# What has a row of its own; a field in none of them is a row's own member.
+# Which ask for nothing here: of another platform, or without effect when there is no terminal.
+IDLE = ("process.commandLine", "process.consoleSize")
+SECTIONS = ("root", "process", "mounts[]", "hooks", "linux", "linux.resources")
+
+
+def properties(schema: "dict[str, Any]", node: "dict[str, Any]") -> "dict[str, dict[str, Any]]":
+    """The members that a part of the schema declares."""
+    while "$ref" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    if node.get("type") == "array":
+        return properties(schema, node["items"])
+    found: dict[str, dict[str, Any]] = node.get("properties", {})
+    return found
+
+
+def section(schema: "dict[str, Any]", name: str) -> "tuple[list[str], list[str]]":
+    """What of a section works, and what is refused."""
+    node: dict[str, Any] = schema
+    for part in name.split(".") if name else ():
+        node = properties(schema, node)[part.removesuffix("[]")]
+    works, refused = [], []
+    for member, below in properties(schema, node).items():
+        path = f"{name}.{member}" if name else member
+        if path in IDLE or path in SECTIONS or f"{path}[]" in SECTIONS:
+            continue
+        parts = set(properties(schema, below))
+        missing = {field for field in built.FIELDS if field.startswith(f"{path}.")}
+        if path in built.FIELDS or (parts and len(missing) == len(parts)):
+            refused.append(member)
+        else:
+            works.append(member)
+    return works, refused
+
+
+def words(names: "list[str]") -> str:
+    return ", ".join(f"`{name}`" for name in names) or "-"
+
+
+def table() -> str:
+    schema = json.loads((TOP / "spec" / "schema" / "config.json").read_text())
+    rows = ["| part of config.json | works | refused, not built yet |", "| --- | --- | --- |"]
+    for name in ("", *SECTIONS):
+        works, refused = section(schema, name)
+        rows.append(
+            f"| {f'`{name}`' if name else 'at its top'} | {words(works)} | {words(refused)} |"
+        )
+    kinds = schema["$defs"]["namespace"]["properties"]["type"]["enum"]
+    new = [kind for kind in kinds if kind not in built.NAMESPACES]
+    rows.append(
+        f"| kinds of `namespaces`, new ones | {words(new)} | {words(list(built.NAMESPACES))} |"
+    )
+    options = [word for word in known_options() if word not in built.MOUNT_OPTIONS]
+    rows.append(f"| `options` of mounts | {words(options)} | {words(list(built.MOUNT_OPTIONS))} |")
+    rows += ["", "| command | flags | refused, not built yet |", "| --- | --- | --- |"]
+    for name, command in sorted(COMMANDS.items()):
+        flags: dict[bool, list[str]] = {True: [], False: []}
+        for flag in command.flags:
+            if flag.key != "help":
+                flags["(not built yet)" in flag.help].append(flag.names[0])
+        rows.append(f"| `lcpy {name}` | {words(flags[False])} | {words(flags[True])} |")
+    return "\n".join(rows)
+
+
+def main() -> int:
+    readme = TOP / "README.md"
+    text = readme.read_text()
+    before, _begin, rest = text.partition(BEGIN)
+    _old, _end, after = rest.partition(END)
+    new = f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    if "--check" in sys.argv[1:]:
+        if new != text:
+            print(
+                "README.md: the table of what works is stale: run docs/fields.py", file=sys.stderr
+            )
+        return int(new != text)
+    readme.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Hooks: programs of the operator's that run at points of a container's life (config.md, «Hooks»).
+
+A hook is a program of the host, runs with the rights of the runtime, and gets exactly its own
+`env`: nothing of the container's reaches it (CVE-2025-23266). It finds the container's state on
+its standard input.
+
+`startContainer` hooks are the image's own programs: they are run by the finish list.
+"""
+
+import _signal
+import posix
+import select
+
+from libcontainer_py import jsontext
+from libcontainer_py.errors import StepError, quoted, words
+from libcontainer_py.linux.syscalls import close_range
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+_SIGKILL = 9
+_SAID_MAX = 4096  # bytes of a failed hook's output that the error quotes
+
+
+def state_of(record: "dict[str, Any]", status: str, pid: int) -> bytes:
+    """The state of a container as a hook reads it (runtime.md, «State»)."""
+    state = {
+        "ociVersion": record["ociVersion"],
+        "id": record["id"],
+        "status": status,
+        "pid": pid,
+        "bundle": record["bundle"],
+    }
+    if record["annotations"]:
+        state["annotations"] = record["annotations"]
+    return jsontext.dumps(state).encode("utf-8", "surrogatepass")
+
+
+def in_memory(data: bytes) -> int:
+    """Put data into a file in memory; returns a descriptor of it, at its beginning."""
+    fd = posix.memfd_create("state", posix.MFD_CLOEXEC)
+    while data:
+        data = data[posix.write(fd, data) :]
+    posix.lseek(fd, 0, 0)
+    return fd
+
+
+def run_hooks(kind: str, hooks: "list[dict[str, Any]]", state: bytes, cwd: str) -> None:
+    """Run hooks of one kind, in their order.
+
+    Args:
+        kind: ``"prestart"``, …
+        state: from `state_of`
+        cwd: their working directory
+
+    Raises:
+        StepError: one failed, was not there, or took too long; those after it did not run
+    """
+    for index, hook in enumerate(hooks):
+        field = f"hooks.{kind}[{index}]"
+        failure = _run(hook, state, cwd)
+        if failure:
+            # The words that a user of runc knows.
+            raise StepError(None, 0, f"error running {kind} hook #{index}: {failure}", field=field)
+
+
+def run_poststop(record: "dict[str, Any]") -> "list[str]":
+    """Run the poststop hooks of a container that is gone; one that fails is but a warning."""
+    warnings = []
+    state = state_of(record, "stopped", 0)
+    for index, hook in enumerate(record["hooks"].get("poststop") or ()):
+        failure = _run(hook, state, record["bundle"])
+        if failure:
+            warnings.append(f"error running poststop hook #{index}: {failure}")
+    return warnings
+
+
+def _run(hook: "dict[str, Any]", state: bytes, cwd: str) -> str:
+    """Run one hook; return what went wrong, in words, or nothing."""
+    # Files in memory and not pipes: neither side has to keep up with the other.
+    given = in_memory(state)
+    said = posix.memfd_create("said", posix.MFD_CLOEXEC)
+    refused, refusal = posix.pipe()  # closed by the exec, or says why there was none
+    try:
+        pid = posix.fork()
+        if pid == 0:
+            _become(hook, given, said, refusal, cwd)
+        posix.close(refusal)
+        refusal = -1
+        errno = int.from_bytes(posix.read(refused, 4), "little")
+        status = _wait(pid, hook.get("timeout"))
+        if errno:
+            return f"fork/exec {hook['path']}: {words(errno)}"
+        if status is None:
+            return f"hook ran past specified timeout of {hook['timeout']:.1f}s"
+        if status == 0:
+            return ""
+        how = f"exit status {status}" if status > 0 else f"signal: {-status}"
+        text = posix.pread(said, _SAID_MAX, 0).decode("utf-8", "replace").strip()
+        return f"{how}, output: {quoted(text)}" if text else how
+    finally:
+        for fd in (given, said, refused, refusal):
+            if fd >= 0:
+                posix.close(fd)
+
+
+def _become(hook: "dict[str, Any]", given: int, said: int, refusal: int, cwd: str) -> "NoReturn":
+    """In the child: become the hook."""
+    try:
+        # The runtime, as it happens, blocks signals, and Python ignores some.
+        for number in _signal.valid_signals():
+            if number not in (_signal.SIGKILL, _signal.SIGSTOP):
+                _signal.signal(number, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        posix.dup2(given, 0)
+        posix.dup2(said, 1)
+        posix.dup2(said, 2)
+        posix.dup2(refusal, 3, inheritable=False)
+        close_range(4)
+        posix.chdir(cwd)
+        environment = {}
+        for entry in hook.get("env") or ():
+            name, _equals, value = _encode(entry).partition(b"=")
+            environment[name] = value
+        arguments = [_encode(text) for text in hook.get("args") or [hook["path"]]]
+        posix.execve(_encode(hook["path"]), arguments, environment)
+    except OSError as error:
+        posix.write(3, (error.errno or 22).to_bytes(4, "little"))
+    except BaseException:
+        posix.write(3, (22).to_bytes(4, "little"))
+    finally:
+        posix._exit(127)
+
+
+def _wait(pid: int, timeout: "int | None") -> "int | None":
+    """Wait for the hook: its exit status, -N for a signal; None when it had to be killed."""
+    late = False
+    if timeout:
+        pidfd = posix.pidfd_open(pid)
+        try:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            late = not poll.poll(timeout * 1000)
+            if late:
+                posix.kill(pid, _SIGKILL)
+        finally:
+            posix.close(pidfd)
+    _pid, status = posix.waitpid(pid, 0)
+    return None if late else posix.waitstatus_to_exitcode(status)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,263 @@
+"""Hooks: each kind at its place, with the state, its own environment, and what follows a failure."""
+
+import json
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Bundle, Lcpy
+
+RUNTIME_KINDS = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+ORDER = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+def script(path: Path, text: str) -> str:
+    """Write a program of sh."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    return str(path)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> "tuple[str, Path]":
+    """A hook that writes a line of JSON to a log: (its path, the log)."""
+    log = tmp_path / "log"
+    log.touch()
+    text = f"""
+state=$(cat)
+printf '{{"kind": "%s", "state": %s, "env": "%s", "cwd": "%s", "pidns": "%s", "fds": "%s"}}\\n' \\
+    "$1" "$state" "$(env | grep -v '^PWD=\\|^_=\\|^SHLVL=' | tr '\\n' ' ')" "$(pwd)" \\
+    "$(readlink /proc/self/ns/pid)" "$(ls /proc/self/fd | tr '\\n' ' ')" >> {log}
+"""
+    return script(tmp_path / "recorder", text), log
+
+
+def lines(log: Path) -> "list[dict[str, Any]]":
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def hooks(path: str, *kinds: str, **more: Any) -> "dict[str, Any]":
+    return {kind: [{"path": path, "args": [path, kind], **more}] for kind in kinds}
+
+
+def test_each_kind_runs_once_at_its_place(
+    lcpy: "Lcpy", bundle: "Bundle", recorder: "tuple[str, Path]"
+) -> None:
+    path, log = recorder
+
+    def change(config: "dict[str, Any]") -> None:
+        config["hooks"] = hooks(path, *RUNTIME_KINDS)
+        config["annotations"] = {"key": 'a "quoted" value'}
+
+    made = bundle("true", change=change)
+    container = lcpy.new_id()
+    lcpy("create", "--bundle", made, container, check=True)
+    created = [line["kind"] for line in lines(log)]
+    assert created == ["prestart", "createRuntime", "createContainer"]
+    pid = lcpy.state(container)["pid"]
+    lcpy("start", container, check=True)
+    lcpy.wait_for(container, "stopped")
+    lcpy("delete", container, check=True)
+    ran = lines(log)
+    assert [line["kind"] for line in ran] == list(RUNTIME_KINDS)
+    assert [line["state"]["status"] for line in ran] == [
+        "creating", "creating", "creating", "running", "stopped",
+    ]  # fmt: skip
+    assert [line["state"]["pid"] for line in ran] == [pid, pid, pid, pid, 0]
+    for line in ran:
+        assert line["state"]["id"] == container
+        assert line["state"]["bundle"] == str(made)
+        assert line["state"]["annotations"] == {"key": 'a "quoted" value'}
+        assert line["state"]["ociVersion"] == "1.3.0"
+        assert line["cwd"] == str(made)
+
+
+def test_they_run_in_the_namespaces_that_the_spec_says(
+    lcpy: "Lcpy", bundle: "Bundle", recorder: "tuple[str, Path]"
+) -> None:
+    path, log = recorder
+    made = bundle("true", change=lambda config: config.update(hooks=hooks(path, *RUNTIME_KINDS)))
+    lcpy("run", "--bundle", made, lcpy.new_id(), check=True)
+    host = Path("/proc/self/ns/pid").readlink()
+    inside = {line["kind"] for line in lines(log) if line["pidns"] != str(host)}
+    assert inside == {"createContainer"}
+
+
+def test_a_hook_gets_exactly_its_own_environment_and_descriptors(
+    lcpy: "Lcpy", bundle: "Bundle", recorder: "tuple[str, Path]"
+) -> None:
+    path, log = recorder
+
+    def change(config: "dict[str, Any]") -> None:
+        config["process"]["env"] += ["LD_PRELOAD=/evil.so", "SECRET=container"]
+        config["hooks"] = hooks(path, *RUNTIME_KINDS, env=["A=1", "PATH=/usr/bin:/bin"])
+
+    lcpy("run", "--bundle", bundle("true", change=change), lcpy.new_id(), check=True)
+    assert len(lines(log)) == len(RUNTIME_KINDS)
+    for line in lines(log):
+        assert sorted(line["env"].split()) == ["A=1", "PATH=/usr/bin:/bin"], line["kind"]
+        assert line["fds"].split() == ["0", "1", "2", "3"]  # 3 is the listing itself
+
+
+def test_start_container_hooks_run_inside_before_the_program(
+    lcpy: "Lcpy", bundle: "Bundle"
+) -> None:
+    def change(config: "dict[str, Any]") -> None:
+        config["root"]["readonly"] = False
+        config["process"]["user"] = {"uid": 1000, "gid": 1000}
+        config["process"]["env"].append("FROM=container")
+        config["hooks"] = {
+            "startContainer": [
+                {"path": "/hook", "args": ["hook", "one"]},
+                {"path": "/hook", "args": ["hook", "two"], "env": ["FROM=hook", "PATH=/bin"]},
+            ]
+        }
+
+    made = bundle("sh", "-c", 'echo "main $FROM"; ls /proc/self/fd | wc -l', change=change)
+    script(
+        made / "rootfs/hook",
+        'echo "$1 $FROM $(id -u) $(cat)"; ls /proc/self/fd | wc -l; grep SigBlk /proc/self/status',
+    )
+    done = lcpy("run", "--bundle", made, lcpy.new_id(), check=True)
+    said = done.stdout.splitlines()
+    assert [line.split()[:3] for line in said if line.split()[0] in ("one", "two", "main")] == [
+        ["one", "container", "1000"],
+        ["two", "hook", "1000"],
+        ["main", "container"],
+    ]
+    for line in said:
+        if line.startswith(("one", "two")):
+            state = json.loads(line.split(" ", 3)[3])
+            assert (state["status"], state["pid"]) == ("created", 1)
+    assert [line for line in said if line.isdigit()] == ["4", "4", "4"]
+    assert [line for line in said if "SigBlk" in line] == ["SigBlk:\t0000000000000000"] * 2
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("echo the reason >&2; exit 3", 'exit status 3, output: \\"the reason\\"'),
+        ("kill -9 $$", "signal: 9"),
+    ],
+)
+def test_a_failed_hook_of_create_undoes_the_container(
+    lcpy: "Lcpy",
+    bundle: "Bundle",
+    recorder: "tuple[str, Path]",
+    tmp_path: Path,
+    kind: str,
+    text: str,
+    words: str,
+) -> None:
+    path, log = recorder
+    bad = script(tmp_path / "bad", text)
+
+    def change(config: "dict[str, Any]") -> None:
+        config["hooks"] = hooks(path, "poststop") | {
+            kind: [{"path": bad}, {"path": path, "args": [path, "after"]}]
+        }
+
+    container = lcpy.new_id()
+    done = lcpy("create", "--bundle", bundle("true", change=change), container)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"hooks.{kind}[0]: error running {kind} hook #0: {words}" in line
+    assert [ran["kind"] for ran in lines(log)] == ["poststop"]  # and not «after»
+    assert lcpy("state", container).returncode == 1
+    assert not (lcpy.root / container).exists()
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
+def test_a_hook_that_is_missing(lcpy: "Lcpy", bundle: "Bundle", kind: str) -> None:
+    made = bundle("true", change=lambda config: config.update(hooks=hooks("/nowhere", kind)))
+    done = lcpy("run", "--bundle", made, lcpy.new_id())
+    assert done.returncode == 1
+    assert f"{kind} hook #0: fork/exec /nowhere: no such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
+def test_a_hook_that_hangs_is_killed_at_its_timeout(
+    lcpy: "Lcpy", bundle: "Bundle", tmp_path: Path, kind: str
+) -> None:
+    bad = script(tmp_path / "bad", "exec sleep 60")
+    made = bundle("true", change=lambda config: config.update(hooks=hooks(bad, kind, timeout=1)))
+    begin = time.monotonic()
+    done = lcpy("run", "--bundle", made, lcpy.new_id())
+    assert done.returncode == 1
+    assert "hook ran past specified timeout of 1.0s" in done.stderr
+    assert 1 <= time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("exit 3", "/hook: exit status 3"), ("kill -9 $$", "/hook: signal: 9"), (None, "exit status")],
+)
+def test_a_failed_start_container_hook_ends_the_container(
+    lcpy: "Lcpy", bundle: "Bundle", text: "str | None", words: str
+) -> None:
+    made = bundle(
+        "sh", "-c", "echo ran", change=lambda config: config.update(hooks=hooks("/hook", "startContainer"))
+    )  # fmt: skip
+    if text:
+        script(made / "rootfs/hook", text)
+    container = lcpy.new_id()
+    lcpy("create", "--bundle", made, container, check=True)
+    done = lcpy("start", container)
+    assert done.returncode == 1
+    assert "startContainer: hooks.startContainer[0]: error running hook" in done.stderr
+    assert words in done.stderr
+    assert "ran" not in done.stdout.split()
+    lcpy.wait_for(container, "stopped")
+    lcpy("delete", container, check=True)
+
+
+def test_a_start_container_hook_that_hangs_is_killed_at_its_timeout(
+    lcpy: "Lcpy", bundle: "Bundle"
+) -> None:
+    made = bundle(
+        "true",
+        change=lambda config: config.update(hooks=hooks("/hook", "startContainer", timeout=1)),
+    )
+    script(made / "rootfs/hook", "exec sleep 60")
+    container = lcpy.new_id()
+    lcpy("create", "--bundle", made, container, check=True)
+    done = lcpy("start", container)
+    assert done.returncode == 1
+    assert "a hook ran past its specified timeout" in done.stderr
+    lcpy.wait_for(container, "stopped")
+
+
+def test_a_failed_poststart_hook_stops_the_container(
+    lcpy: "Lcpy", bundle: "Bundle", tmp_path: Path
+) -> None:
+    bad = script(tmp_path / "bad", "exit 1")
+    made = bundle("sleep", "60", change=lambda config: config.update(hooks=hooks(bad, "poststart")))
+    container = lcpy.new_id()
+    lcpy("create", "--bundle", made, container, check=True)
+    done = lcpy("start", container)
+    assert done.returncode == 1
+    assert "error running poststart hook #0: exit status 1" in done.stderr
+    lcpy.wait_for(container, "stopped")
+
+
+def test_a_failed_poststop_hook_is_a_warning_and_the_others_run(
+    lcpy: "Lcpy", bundle: "Bundle", recorder: "tuple[str, Path]", tmp_path: Path
+) -> None:
+    path, log = recorder
+    bad = script(tmp_path / "bad", "exit 1")
+
+    def change(config: "dict[str, Any]") -> None:
+        config["hooks"] = {"poststop": [{"path": bad}, {"path": path, "args": [path, "after"]}]}
+
+    container = lcpy.new_id()
+    lcpy("run", "--keep", "--bundle", bundle("true", change=change), container, check=True)
+    done = lcpy("delete", container)
+    assert done.returncode == 0
+    assert "level=warning" in done.stderr
+    assert "error running poststop hook #0: exit status 1" in done.stderr
+    assert [line["kind"] for line in lines(log)] == ["after"]
