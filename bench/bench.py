@@ -237,37 +237,42 @@ def measure(python: Path, runtimes: list[Runtime], directory: Path, rounds: int)
     return samples
 
 
-def imports(python: Path, argv: list[str], log: Path) -> dict[str, int]:
-    """The modules that a Python command imports, with the microseconds of each on its own."""
-    traced = [str(python), "-I", "-S", "-X", "utf8", "-X", "importtime", *argv]
-    spawn(traced, log)
-    found = {}
-    for line in log.read_text().splitlines():
-        if line.startswith("import time:") and "imported package" not in line:
-            own, _, name = line.removeprefix("import time:").split("|")
-            found[name.strip()] = int(own)
-    return found
+# Runs bin/lcpy's Python part, and lists what is imported when it leaves.
+LISTER = """
+import posix, sys
+leave = posix._exit
+def list_and_leave(code):
+    fd = posix.open(out, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC)
+    posix.write(fd, "\\n".join(sys.modules).encode())
+    leave(code)
+posix._exit = list_and_leave
+out = sys.argv.pop(1)
+__file__ = sys.argv.pop(1)
+sys.argv[0] = __file__
+exec(open(__file__).read())
+"""
 
 
-def import_lists(python: Path, directory: Path) -> dict[str, dict[str, int]]:
-    """For each hot command, what it imports beyond a bare start."""
-    bundle = str(directory / "sleep")
-    root = ["--root", str(directory / "state-imports")]
-    command = [str(VENV / "bin/lcpy"), *root]
+def imports(python: Path, directory: Path) -> dict[str, list[str]]:
+    """For each hot command, the modules that it imports beyond a bare start."""
+    listed = directory / "modules"
     log = directory / "log-imports"
-    bare = imports(python, ["-c", "pass"], log)
+    start = [str(python), "-I", "-S", "-X", "utf8", "-c"]
+    root = ["--root", str(directory / "state-imports")]
     steps = {
-        "create": ["create", "--bundle", bundle, ID],
+        "create": ["create", "--bundle", str(directory / "sleep"), ID],
         "state": ["state", ID],
         "start": ["start", ID],
         "kill": ["kill", ID, "KILL"],
         "delete": ["delete", "-f", ID],
         "run": ["run", "--bundle", str(directory / "true"), ID],
     }
+    code = "import sys; print(*sys.modules)"
+    bare = subprocess.run([*start, code], capture_output=True, text=True, check=True)
     lists = {}
     for name, words in steps.items():
-        found = imports(python, [*command, *words], log)
-        lists[name] = {module: time for module, time in found.items() if module not in bare}
+        spawn([*start, LISTER, str(listed), str(VENV / "bin/lcpy"), *root, *words], log)
+        lists[name] = sorted(set(listed.read_text().split("\n")) - set(bare.stdout.split()))
     return lists
 
 
@@ -295,21 +300,26 @@ def table(samples: Samples, runtimes: list[Runtime]) -> str:
     bare = median(samples["python3 -I -S -c pass", "python3"])
     bare_cpu = median(samples["python3 -I -S -c pass, CPU", "python3"])
     state = median(samples["state", "lcpy"])
+    state_cpu = median(samples["state, CPU", "lcpy"])
     page = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
         f"{page}\n\nA bare start of the same interpreter (`python3 -I -S -c pass`): {bare:.2f} ms,"
-        f" CPU {bare_cpu:.2f} ms; `lcpy state` is {state / bare:.2f} of it.\n"
+        f" CPU {bare_cpu:.2f} ms; `lcpy state` is {state / bare:.2f} of it, CPU"
+        f" {state_cpu / bare_cpu:.2f}.\n"
     )
 
 
-def import_table(lists: dict[str, dict[str, int]]) -> str:
+def import_table(lists: dict[str, list[str]]) -> str:
     """What each hot command imports beyond a bare start of Python."""
-    lines = ["| command | ms | modules beyond a bare start |", "| --- | ---: | --- |"]
+    ours = "libcontainer_py"
+    lines = [
+        "| command | modules beyond a bare start: of Python's | ours |",
+        "| --- | --- | --- |",
+    ]
     for command, modules in lists.items():
-        total = sum(modules.values()) / 1e3
-        # Ours, with a dot for the package's name, first.
-        names = sorted(module.replace("libcontainer_py", "", 1) or "." for module in modules)
-        lines.append(f"| {command} | {total:.1f} | {' '.join(names)} |")
+        own = [name.removeprefix(ours + ".") for name in modules if name.startswith(ours)]
+        others = [name for name in modules if not name.startswith(ours)]
+        lines.append(f"| {command} | {' '.join(others)} | {len(own)}: {' '.join(own)} |")
     return "\n".join(lines)
 
 
@@ -322,6 +332,7 @@ def main() -> None:
         sys.exit("the comparison needs root")
     without_unified()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    load = os.getloadavg()[0]
     python = install()
     directory = BUILD / "bench"
     shutil.rmtree(directory, ignore_errors=True)
@@ -331,13 +342,13 @@ def main() -> None:
     }
     runtimes = [Runtime(name, command, directory) for name, command in commands.items()]
     samples = measure(python, runtimes, directory, options.rounds)
+    versions = "; ".join(runtime.version() for runtime in runtimes[1:])
     print(
-        f"{options.rounds} rounds on {os.cpu_count()} cores, Linux {platform.release()}, ", end=""
+        f"{options.rounds} rounds on {os.cpu_count()} cores (load before: {load:.1f}), "
+        f"Linux {platform.release()}, Python {platform.python_version()}; medians; {versions}.\n"
     )
-    print(f"Python {platform.python_version()}; medians; ", end="")
-    print("; ".join(runtime.version() for runtime in runtimes[1:]), end=".\n\n")
     print(table(samples, runtimes))
-    print(import_table(import_lists(python, directory)))
+    print(import_table(imports(python, directory)))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import posix
 
-from libcontainer_py.errors import ConfigError, Error
+from libcontainer_py.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,21 +26,23 @@ def _container(words: "Words") -> "Container":
     return Container(StateDir(_runtime(words).root, words.arguments[0]))
 
 
-def _create_options(words: "Words") -> "dict[str, Any]":
+def _create_options(words: "Words", detach: bool) -> "dict[str, Any]":
     flags = words.flags
-    if flags["console-socket"]:
-        raise ConfigError("terminals are not built yet", "--console-socket")
+    if flags["console-socket"] is not None and not detach:
+        raise Error("cannot use console socket if lcpy will not detach or allocate tty")
     return {
         "bundle": flags["bundle"] or ".",
         "pid_file": flags["pid-file"],
         "no_pivot": flags["no-pivot"],
         "no_new_keyring": flags["no-new-keyring"],
         "preserve_fds": flags["preserve-fds"],
+        "console_socket": flags["console-socket"],
+        "detach": detach,
     }
 
 
-def _create(words: "Words") -> "Container":
-    container = _runtime(words).create(words.arguments[0], **_create_options(words))
+def _create(words: "Words", detach: bool) -> "Container":
+    container = _runtime(words).create(words.arguments[0], **_create_options(words, detach))
     _warn(words, container)
     return container
 
@@ -57,7 +59,7 @@ def _warn(words: "Words", container: "Container") -> None:
 
 def create(words: "Words") -> int:
     """`lcpy create`."""
-    _create(words)
+    _create(words, detach=True)
     return 0
 
 
@@ -65,7 +67,7 @@ def run(words: "Words") -> int:
     """`lcpy run`: its exit code is the program's, or 128 + the signal that ended it."""
     from libcontainer_py.cli import foreground
 
-    container = _create(words)
+    container = _create(words, words.flags["detach"])
     return foreground.run(
         container,
         detach=words.flags["detach"],
@@ -125,3 +127,31 @@ def spec(words: "Words") -> int:
     except FileExistsError:
         raise Error(f"File {path} exists. Remove it first") from None
     return 0
+
+
+def list(words: "Words") -> int:
+    """`lcpy list`."""
+    from libcontainer_py.cli import listing
+    from libcontainer_py.cli.log import Log
+    from libcontainer_py.cli.main import print_text
+
+    formats = {"table": listing.table, "json": listing.json}
+    form = listing.ids if words.flags["quiet"] else formats.get(words.flags["format"])
+    if form is None:
+        raise Error("invalid format option")
+    runtime = _runtime(words)
+    if words.globals["root"] is not None:
+        listing.check_root(runtime.root)
+    found, complaints = listing.states(runtime)
+    for complaint in complaints:
+        (words.log or Log()).warning(complaint)
+    return print_text(form(found))
+
+
+def features(_words: "Words") -> int:
+    """`lcpy features`."""
+    from libcontainer_py import jsontext
+    from libcontainer_py.cli.main import print_text
+    from libcontainer_py.features import features
+
+    return print_text(jsontext.dumps(features(), indent=4) + "\n")

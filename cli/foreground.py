@@ -1,4 +1,4 @@
-"""`run` after the container is created: start it, relay signals to it, and wait for its end."""
+"""`run` after the container is created: start it, relay to it what comes, and wait for its end."""
 
 import _signal
 import posix
@@ -8,6 +8,7 @@ from libcontainer_py.linux.flags import PR_SET_CHILD_SUBREAPER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from libcontainer_py.cli.terminal import Terminal
     from libcontainer_py.container import Container, Process
 
 # What is not for the container: a child's end, and what the Go runtime sends itself (a program
@@ -34,29 +35,57 @@ def run(container: "Container", *, detach: bool, keep: bool, subreaper: bool) ->
         _signal.pthread_sigmask(_signal.SIG_BLOCK, waited)
         if subreaper:
             syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    terminal = None
     try:
+        if process.terminal is not None:
+            terminal = _connect(process, waited)
         container.start()
     except BaseException:
+        if terminal is not None:
+            terminal.restore()
         container.delete(force=True)
         raise
     if detach:
         return 0
     try:
-        code = _wait(process, waited)
+        code = _wait(process, waited, terminal)
     finally:
+        if terminal is not None:
+            terminal.restore()
         if not keep:
             container.delete(force=True)
     return code if code >= 0 else 128 - code
 
 
-def _wait(process: "Process", waited: "set[int]") -> int:
+def _connect(process: "Process", waited: "set[int]") -> "Terminal":
+    from libcontainer_py.cli.terminal import Terminal
+
+    assert process.terminal is not None
+    terminal = Terminal(process.terminal, waited)
+    process.terminal = None  # the other's to close
+    try:
+        terminal.connect()
+    except BaseException:
+        terminal.restore()
+        raise
+    return terminal
+
+
+def _wait(process: "Process", waited: "set[int]", terminal: "Terminal | None") -> int:
     while True:
         code = process.poll()
         if code is not None:
+            if terminal is not None:
+                terminal.drain()
             return code
-        number = _signal.sigwaitinfo(waited).si_signo
+        if terminal is not None:
+            number = terminal.next_signal()
+        else:
+            number = _signal.sigwaitinfo(waited).si_signo
         if number == _signal.SIGCHLD:
             _reap_orphans(process)
+        elif number == _signal.SIGWINCH and terminal is not None:
+            terminal.resize()
         elif number not in _NOT_RELAYED:
             process.send_signal(number)
 

@@ -4,7 +4,7 @@ import posix
 import time
 
 from libcontainer_py import jsontext
-from libcontainer_py.errors import Error, words
+from libcontainer_py.errors import Error, shown, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Log:
                 self._fd = posix.open(options["log"], flags, 0o644)
             except OSError as error:
                 why = words(error.errno or 0)
-                raise Error(f"--log: open {options['log']}: {why}") from None
+                raise Error(f"--log: open {shown(options['log'])}: {why}") from None
 
     def error(self, message: str) -> None:
         """Log an error; where the log is a file, say it on standard error too."""

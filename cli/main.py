@@ -6,7 +6,7 @@ when nobody asks. `state` has less than three milliseconds for all of it.
 
 import posix
 
-from libcontainer_py.cli.parse import UsageError, Words
+from libcontainer_py.cli.parse import UsageError, Words, boolean
 from libcontainer_py.errors import Error, StepError
 
 TYPE_CHECKING = False
@@ -20,6 +20,8 @@ def main(arguments: "list[str]") -> int:
     """Run the command; return its exit code."""
     words = None
     notes: list[str] = []
+    raised: BaseException | None = None
+    _open_missing_streams()
     try:
         words = Words(arguments)
         return _run(words)
@@ -30,7 +32,9 @@ def main(arguments: "list[str]") -> int:
     except Error as error:
         message, code = str(error), 1
         notes = getattr(error, "__notes__", [])
+        raised = error
     except OSError as error:
+        raised = error
         # A file or a disk that no step stands for: still a line, and not a traceback.
         message, code = str(StepError.of(error)), 1
     except MemoryError:
@@ -48,26 +52,45 @@ def main(arguments: "list[str]") -> int:
     log = _log(words)
     for note in notes:
         log.warning(note)
+    if raised is not None:
+        log.debug(f"raised by {_places(raised)}")
     log.error(message)
     return code
 
 
+def _open_missing_streams() -> None:
+    """Give the null device to a caller that closed 0, 1 or 2.
+
+    Else a file of ours would get that number, and be written to, or passed on, as a stream.
+    """
+    for fd in (0, 1, 2):
+        try:
+            posix.fstat(fd)
+        except OSError:
+            posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
+
+
 def _run(words: Words) -> int:
     options = words.globals
-    if options["log"] or options["log-format"] != "text":
+    if options["log"] or options["debug"] or options["log-format"] != "text":
         words.log = _open_log(options)
     if options["version"]:
-        return _print(_version())
+        return print_text(_version())
     if words.command is None or options["help"] or words.flags["help"]:
         return _help(words.command)
     words.check()
     if options["systemd-cgroup"]:
         raise Error("--systemd-cgroup is not built yet: leave it out to use cgroupfs directly")
-    if options["rootless"] == "true":
-        raise Error("--rootless=true is not built yet")
+    if options["rootless"] not in ("auto", "") and boolean("rootless", options["rootless"], None):
+        raise Error(f"--rootless={options['rootless']} is not built yet")
+    if words.log is not None:
+        words.log.debug(_begins(words))
     from libcontainer_py.cli import commands
 
-    return int(getattr(commands, words.command.name)(words))
+    code = int(getattr(commands, words.command.name)(words))
+    if words.log is not None:
+        words.log.debug(f"{words.command.name} is done: exit code {code}")
+    return code
 
 
 def _log(words: "Words | None") -> "Log":
@@ -87,13 +110,39 @@ def _open_log(options: "dict[str, Any]") -> "Log":
     return log
 
 
+def _begins(words: Words) -> str:
+    """What `--debug` says first: what was asked, of which lcpy, on which kernel."""
+    from libcontainer_py import __version__
+
+    assert words.command is not None
+    asked = [f"{key}={value!r}" for key, value in words.flags.items() if value not in (None, False)]
+    kernel = posix.uname()
+    return (
+        f"lcpy {__version__} (pid {posix.getpid()}) on Linux {kernel.release} {kernel.machine}:"
+        f" {' '.join([words.command.name, *words.arguments, *asked])}"
+    )
+
+
+def _places(error: BaseException) -> str:
+    """Where in our code an error came from, the innermost place first: for `--debug`."""
+    places: list[str] = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        module = trace.tb_frame.f_globals.get("__name__", "?").removeprefix("libcontainer_py.")
+        places.insert(0, f"{module}.{code.co_name}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return ", ".join(places)
+
+
 def _help(command: "Any", before: str = "", after: str = "") -> int:
     from libcontainer_py.cli.help import help_text
 
-    return _print(before + help_text(command) + after)
+    return print_text(before + help_text(command) + after)
 
 
-def _print(text: str) -> int:
+def print_text(text: str) -> int:
+    """Print all of a text; return 0, the exit code."""
     data = text.encode("utf-8", "backslashreplace")
     while data:
         data = data[posix.write(1, data) :]

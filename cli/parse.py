@@ -1,6 +1,6 @@
 """Parse the command line as runc's does: `--flag value`, `--flag=value`, one dash or two."""
 
-from libcontainer_py.cli.table import COMMANDS, GLOBAL, Command, Flag
+from libcontainer_py.cli.table import COMMANDS, GLOBAL, NOT_BUILT, Command, Flag
 from libcontainer_py.errors import Error
 
 TYPE_CHECKING = False
@@ -34,12 +34,15 @@ class Words:
             return
         name = rest[0]
         if name in ("help", "h"):
-            name = rest[1] if len(rest) > 1 else ""
+            topics = [word for word in rest[1:] if not word.startswith("-")]
+            name = topics[0] if topics else ""
             self.globals["help"] = True
             rest = []
         if name:
             self.command = COMMANDS.get(name)
             if self.command is None:
+                if name in NOT_BUILT:
+                    raise Error(f"lcpy {name} is not built yet")
                 raise UsageError(f"No help topic for '{name}'", None, 3)
             self.flags, self.arguments = _flags(rest[1:], self.command.flags, self.command)
 
@@ -83,7 +86,7 @@ def _flags(
         if flag is None:
             raise UsageError(f"flag provided but not defined: -{name}", command)
         if flag.value is None:
-            values[flag.key] = _boolean(name, value, command) if equals else True
+            values[flag.key] = boolean(name, value, command) if equals else True
             continue
         if not equals:
             if position == len(words):
@@ -94,7 +97,12 @@ def _flags(
     return values, words[position:]
 
 
-def _boolean(name: str, value: str, command: "Command | None") -> bool:
+def boolean(name: str, value: str, command: "Command | None") -> bool:
+    """Read a switch that was given a value.
+
+    Raises:
+        UsageError: it is neither true nor false
+    """
     if value.lower() in ("1", "t", "true"):
         return True
     if value.lower() in ("0", "f", "false"):

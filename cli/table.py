@@ -1,11 +1,20 @@
 """The words of the command line: what commands there are, and which flags each takes.
 
-Everything that is said about them (parsing, help) is made from this table.
+Everything that is said about them (parsing, help, completion, man pages, README) is made from this
+table; `descriptions` has the paragraphs that only a reader needs.
 """
 
 
 class Flag:
-    """One flag: `--bundle value, -b value`."""
+    """One flag: `--bundle, -b <directory>`.
+
+    Attributes:
+        names: how it may be written; it is known by the first
+        help: what it does, in one line
+        value: what its value is, None for a switch: a word (`file` and `directory` are completed
+            as what they say) or the choices, `text|json`
+        default: what it is when it is not given
+    """
 
     __slots__ = ("default", "help", "names", "value")
 
@@ -16,9 +25,9 @@ class Flag:
         value: "str | None" = None,
         default: "str | int | bool | None" = None,
     ) -> None:
-        self.names = names.split()  # the first is the one it is known by
+        self.names = names.split()
         self.help = help
-        self.value = value  # None: a switch
+        self.value = value
         self.default = default
 
     @property
@@ -44,32 +53,35 @@ class Command:
 
 HELP = Flag("--help -h", "show help")
 _BUNDLE = Flag(
-    "--bundle -b", "path to the root of the bundle directory (default: the current one)", "value"
+    "--bundle -b", "directory that holds config.json (default: the current one)", "directory"
 )
 _CREATE = (
     _BUNDLE,
     Flag(
         "--console-socket",
-        "UNIX socket that receives the master end of the terminal (not built yet)",
-        "value",
+        "UNIX socket that receives the master end of the terminal",
+        "file",
     ),
-    Flag("--pid-file", "file to write the process id to", "value"),
+    Flag("--pid-file", "file to write the process id to", "file"),
     Flag("--no-pivot", "move the root instead of pivot_root, for a root on a ramdisk"),
     Flag("--no-new-keyring", "leave the container in the caller's session keyring"),
-    Flag("--preserve-fds", "pass N additional descriptors to the container", "value", 0),
+    Flag("--preserve-fds", "pass descriptors 3 to 2 + N on to the container", "N", 0),
 )
 
 GLOBAL = (
-    Flag("--debug", "log more"),
-    Flag("--log", "file to write the log to (default: standard error)", "value"),
-    Flag("--log-format", "format of the log: text or json", "value", "text"),
-    Flag("--root", "directory of the containers' state (default: /run/lcpy)", "value"),
-    Flag("--criu", "path of the criu program", "value"),
+    Flag("--debug", "log more, and where an error came from"),
+    Flag("--log", "file to add the log to (default: standard error)", "file"),
+    Flag("--log-format", "format of the log", "text|json", "text"),
+    Flag("--root", "where the containers' state lies (default: /run/lcpy)", "directory"),
+    Flag("--criu", "the criu program: for checkpoints, which are not built yet", "file"),
     Flag("--systemd-cgroup", "let systemd manage the cgroups (not built yet)"),
-    Flag("--rootless", "ignore cgroup permission errors: true, false or auto", "value", "auto"),
+    Flag("--rootless", "ignore cgroup errors; true is not built yet", "true|false|auto", "auto"),
     HELP,
-    Flag("--version -v", "print the version"),
+    Flag("--version -v", "print the version, also of the specification"),
 )
+
+# What runc has beside these, and we do not yet.
+NOT_BUILT = ("checkpoint", "events", "exec", "pause", "ps", "restore", "resume", "update")
 
 COMMANDS = {
     command.name: command
@@ -82,12 +94,21 @@ COMMANDS = {
             "delete a container, and all that it holds",
             Flag("--force -f", "kill it first where it is running"),
         ),
+        Command("features", "", (0, 0), "print what lcpy supports, as JSON"),
         Command(
             "kill",
             "<container-id> [signal]",
             (1, 2),
             "send a signal (default: SIGTERM) to the container's first process",
             Flag("--all -a", "send it to all of the container's processes"),
+        ),
+        Command(
+            "list",
+            "",
+            (0, 0),
+            "list the containers",
+            Flag("--format -f", "how to print them", "table|json", "table"),
+            Flag("--quiet -q", "print their ids alone"),
         ),
         Command(
             "run",

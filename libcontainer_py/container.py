@@ -14,7 +14,7 @@ import _signal
 import posix
 
 from libcontainer_py import state as states
-from libcontainer_py.errors import Error, NotFound, StepError, WrongState, shown
+from libcontainer_py.errors import ConfigError, Error, NotFound, StepError, WrongState, shown
 from libcontainer_py.state import CREATED, CREATING, STOPPED, StateDir
 
 TYPE_CHECKING = False
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Any, Self
 
+    from libcontainer_py.cgroups.interface import Cgroups
+
 PIPE = -1
 DEVNULL = -3
 
 _SIGKILL = 9
 _KILL_SECONDS = 10.0
+_FROZEN_SECONDS = 0.2
 
 
 class Process:
@@ -37,9 +40,11 @@ class Process:
         pid: its process id, in the caller's pid namespace
         returncode: None while it runs; its exit status; -N when signal N ended it
         stdin, stdout, stderr: the other ends of what was created with PIPE, as files, else None
+        terminal: a descriptor of the master of its terminal, where it has one and that did not go
+            to a console socket; else None
     """
 
-    __slots__ = ("_pidfd", "pid", "returncode", "stderr", "stdin", "stdout")
+    __slots__ = ("_pidfd", "pid", "returncode", "stderr", "stdin", "stdout", "terminal")
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid = pid
@@ -48,6 +53,7 @@ class Process:
         self.stdin: IO[bytes] | None = None
         self.stdout: IO[bytes] | None = None
         self.stderr: IO[bytes] | None = None
+        self.terminal: int | None = None
 
     def fileno(self) -> int:
         """A pidfd of it: readable when it has ended (pidfd_open(2))."""
@@ -86,16 +92,19 @@ class Process:
                 return
 
     def close(self) -> None:
-        """Let go of the pidfd and of the streams."""
+        """Let go of the pidfd, the streams and the terminal (which hangs up)."""
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
                 stream.close()
+        if self.terminal is not None:
+            posix.close(self.terminal)
+            self.terminal = None
         if self._pidfd >= 0:
             posix.close(self._pidfd)
             self._pidfd = -1
 
     def _ends_within(self, seconds: float) -> bool:
-        from libcontainer_py.namespaces.exec import wait_for_end
+        from libcontainer_py.linux.wait import wait_for_end
 
         return wait_for_end(self._pidfd, seconds)
 
@@ -254,6 +263,8 @@ class Container:
     def kill(self, signal: int = 15, *, all: bool = False) -> None:
         """Send a signal to the container's first process.
 
+        Where it has no pid namespace of its own, SIGKILL goes to every process in its cgroups.
+
         Args:
             signal: its number
             all: to every process in its cgroups
@@ -266,7 +277,11 @@ class Container:
         if all:
             self._kill_all(record, signal)
             return
-        if states.status(record) == STOPPED:
+        stopped = states.status(record) == STOPPED
+        if signal == _SIGKILL and self._shares_pids(record):
+            self._kill_shared(record, stopped)
+            return
+        if stopped:
             raise WrongState("container not running")
         pidfd = self._pidfd(record)
         try:
@@ -277,6 +292,20 @@ class Container:
             raise StepError("kill", error.errno or 0, f"signal {signal}") from None
         finally:
             posix.close(pidfd)
+
+    @staticmethod
+    def _shares_pids(record: "dict[str, Any]") -> bool:
+        return not record["pid_namespace"] and record["cgroups"]["driver"] != "disabled"
+
+    @staticmethod
+    def _kill_shared(record: "dict[str, Any]", stopped: bool) -> None:
+        """Kill all, in a pid namespace that others use: there they outlive the first process."""
+        from libcontainer_py.cgroups import manager
+
+        cgroups = manager.load(record["cgroups"])
+        if stopped and not cgroups.pids(all=True):
+            raise WrongState("container not running")
+        cgroups.kill()
 
     def _kill_all(self, record: "dict[str, Any]", signal: int) -> None:
         from libcontainer_py.cgroups import manager
@@ -355,7 +384,7 @@ class Container:
         if not record["pid"]:
             self._kill_waiting()
         elif status != STOPPED:
-            self._kill_first(record)
+            self._kill_first(record, cgroups)
         if record["pid"] and (not record["pid_namespace"] or status != STOPPED):
             # Without a pid namespace of its own, the others outlive the first process.
             cgroups.kill()
@@ -366,8 +395,8 @@ class Container:
                 pass
         cgroups.remove()
 
-    def _kill_first(self, record: "dict[str, Any]") -> None:
-        from libcontainer_py.namespaces.exec import wait_for_end
+    def _kill_first(self, record: "dict[str, Any]", cgroups: "Cgroups | None" = None) -> None:
+        from libcontainer_py.linux.wait import wait_for_end
 
         try:
             pidfd = self._pidfd(record)
@@ -375,6 +404,10 @@ class Container:
             return
         try:
             _signal.pidfd_send_signal(pidfd, _SIGKILL)
+            if cgroups is not None and not wait_for_end(pidfd, _FROZEN_SECONDS):
+                # It is frozen, or waits as the first of its pid namespace for one that is: on
+                # cgroup v1 the frozen don't die. A container can do that to itself.
+                cgroups.kill()
             if not wait_for_end(pidfd, _KILL_SECONDS):
                 raise Error(
                     f"container {self.id}: process {record['pid']} is still there"
@@ -425,6 +458,8 @@ class Runtime:
         preserve_fds: int = 0,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
+        console_socket: "str | os.PathLike[str] | None" = None,
+        detach: bool = False,
     ) -> Container:
         """Create a container from a bundle: everything is set up, its program waits for `start`.
 
@@ -436,6 +471,9 @@ class Runtime:
             preserve_fds: pass the descriptors 3 to 3 + preserve_fds - 1 on
             no_pivot: move the root instead of pivot_root(2)
             no_new_keyring: leave the container in the caller's session keyring
+            console_socket: a UNIX socket that gets the master of the terminal, where config.json
+                asks for one; None: it is `Process.terminal`
+            detach: this program won't stay, so that a terminal needs a `console_socket`
 
         Raises:
             ConfigError: config.json or the id is wrong
@@ -454,6 +492,8 @@ class Runtime:
                 pid_file=None if pid_file is None else _absolute(pid_file),
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
+                console_socket=None if console_socket is None else _absolute(console_socket),
+                detach=detach,
             )
             create = exec_ if launcher.may_clone() else launcher.launch
             created = create(self.root, container_id, _absolute(bundle), options)
@@ -464,6 +504,8 @@ class Runtime:
             streams.close_childs()
         process = Process(created.pid, created.pidfd)
         process.stdin, process.stdout, process.stderr = streams.files()
+        if created.master >= 0:
+            process.terminal = created.master
         container = Container(directory, process)
         container.warnings = created.warnings
         return container
@@ -497,7 +539,11 @@ class Runtime:
         return Container(directory)
 
     def list(self) -> "list[Container]":
-        """All containers below the root directory, in the order of their ids."""
+        """All containers below the root directory, in the order of their ids.
+
+        Also those without a good record, whose `state` raises: their ids are taken, and
+        `delete(force=True)` sets them free.
+        """
         try:
             names = sorted(posix.listdir(self.root))
         except FileNotFoundError:
@@ -505,9 +551,11 @@ class Runtime:
         containers = []
         for name in names:
             try:
-                containers.append(self.get(name))
-            except (NotFound, ValueError):
-                continue  # deleted meanwhile, or no container's directory
+                directory = StateDir(self.root, name)
+                posix.stat(directory.file("lock"))  # the first that each has, and the last
+            except (ConfigError, FileNotFoundError, NotADirectoryError):
+                continue
+            containers.append(Container(directory))
         return containers
 
 

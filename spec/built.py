@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 # [] after a name is each item of a list.
 FIELDS = (
-    "process.terminal",
     "process.apparmorProfile",
     "process.selinuxLabel",
     "process.scheduler",
@@ -25,7 +24,6 @@ FIELDS = (
     "linux.gidMappings",
     "linux.timeOffsets",
     "linux.netDevices",
-    "linux.seccomp",
     "linux.intelRdt",
     "linux.memoryPolicy",
     "linux.mountLabel",

@@ -48,7 +48,7 @@ def main() -> int:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     sys.path += [checkout, f"{environment}/lib/python{version}/site-packages"]
 
-    from libcontainer_py.cli import main as command
+    from libcontainer_py.cli.main import main as command
     from libcontainer_py.namespaces import seal
 
     seal.seal = guarded(seal.seal)

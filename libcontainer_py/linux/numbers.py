@@ -45,6 +45,7 @@ _TABLE = {
     "unshare": (272, 97),
     "statfs": (137, 43),
     "fstatfs": (138, 44),
+    "signalfd4": (289, 74),
     "prlimit64": (302, 261),
     "setns": (308, 268),
     "seccomp": (317, 277),

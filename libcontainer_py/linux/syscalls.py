@@ -24,6 +24,7 @@ from libcontainer_py.linux.flags import (
     PR_CAPBSET_DROP,
     PR_CAPBSET_READ,
     SECCOMP_SET_MODE_FILTER,
+    SFD_CLOEXEC,
 )
 from libcontainer_py.linux.numbers import NR
 
@@ -248,6 +249,12 @@ def unshare(flags: int) -> None:
 def setns(fd: int, nstype: int) -> None:
     """setns(2)."""
     syscall("setns", fd, nstype)
+
+
+def signalfd(signals: "set[int]") -> int:
+    """signalfd(2): a descriptor to read these signals from; they must be blocked."""
+    mask = sum(1 << (number - 1) for number in signals)
+    return syscall("signalfd4", -1, struct.pack("Q", mask), 8, SFD_CLOEXEC)
 
 
 def pidfd_getfd(pidfd: int, targetfd: int) -> int:

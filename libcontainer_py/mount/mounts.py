@@ -157,6 +157,8 @@ def _setup_mount(
     elif options.flags & MS_BIND:
         tree = _bind(root_fd, source, destination, options, field)
     else:
+        if fstype == "tmpfs":
+            _inherit_mode(root_fd, destination, options)
         target = _open_directory(root_fd, fstype, destination, field)
         try:
             if fstype == "cgroup" and cgroup_mounts is None:
@@ -214,11 +216,21 @@ def _remount(root_fd: int, destination: str, options: Options, field: str) -> in
     return tree
 
 
+def _inherit_mode(root_fd: int, destination: str, options: Options) -> None:
+    """Give a tmpfs the mode of the directory that it covers, unless an option says another.
+
+    A directory that is yet to be made has none to give: then it is tmpfs's own default, 1777.
+    """
+    try:
+        covered = open_in_root(root_fd, destination, posix.O_DIRECTORY)
+    except OSError:
+        return  # what is wrong with the path, `_open_directory` says
+    mode = stat.S_IMODE(posix.fstat(covered).st_mode)
+    posix.close(covered)
+    options.data.insert(0, (0, f"mode={mode:04o}"))
+
+
 def _mount_filesystem(target: int, fstype: str, source: str, options: Options, field: str) -> int:
-    if fstype == "tmpfs":
-        # It shows the mode of the directory that it covers, unless an option says another.
-        mode = stat.S_IMODE(posix.fstat(target).st_mode)
-        options.data.insert(0, (0, f"mode={mode:04o}"))
     tree = new_filesystem(fstype, source, options, field, target)
     if options.copy_up:
         copy_up(target, tree)

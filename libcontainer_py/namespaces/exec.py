@@ -26,6 +26,7 @@ from libcontainer_py.linux.flags import (
     CLONE_PARENT,
 )
 from libcontainer_py.linux.pathnames import real
+from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.mount import rootfs
 from libcontainer_py.namespaces import loop
 from libcontainer_py.namespaces.init import InitConfig, init
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from libcontainer_py.cgroups.manager import Cgroups
+    from libcontainer_py.namespaces.console import Console
+    from libcontainer_py.security.seccomp import Filter
     from libcontainer_py.syncpipe.pipe import SyncPipe
 
 NAMESPACES = {
@@ -52,6 +55,7 @@ NAMESPACES = {
 
 _SIGCHLD = 17
 _SIGKILL = 9
+_KILL_SECONDS = 10.0
 
 
 class Options:
@@ -63,10 +67,21 @@ class Options:
         pid_file: where to write its process id, or None
         no_pivot: move the root instead of pivot_root(2), for a root on a ramdisk
         no_new_keyring: leave it in the caller's session keyring
+        console_socket: where to send the master of its terminal; None: it is our caller's
+        detach: our caller won't hold a terminal
         for_parent: make it a child of our parent (the launcher's way)
     """
 
-    __slots__ = ("for_parent", "no_new_keyring", "no_pivot", "pid_file", "preserve_fds", "stdio")
+    __slots__ = (
+        "console_socket",
+        "detach",
+        "for_parent",
+        "no_new_keyring",
+        "no_pivot",
+        "pid_file",
+        "preserve_fds",
+        "stdio",
+    )
 
     def __init__(
         self,
@@ -76,6 +91,8 @@ class Options:
         pid_file: "str | None" = None,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
+        console_socket: "str | None" = None,
+        detach: bool = False,
         for_parent: bool = False,
     ) -> None:
         self.stdio = stdio
@@ -83,16 +100,24 @@ class Options:
         self.pid_file = pid_file
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
+        self.console_socket = console_socket
+        self.detach = detach
         self.for_parent = for_parent
 
 
 class Created:
-    """A container that waits for `start`: its pid, a pidfd of it, and warnings to pass on."""
+    """A container that waits for `start`.
 
-    __slots__ = ("pid", "pidfd", "warnings")
+    Attributes:
+        pid, pidfd: its first process
+        warnings: what was odd, to pass on
+        master: of its terminal, where it has one and that was not sent to a console socket; or -1
+    """
 
-    def __init__(self, pid: int, pidfd: int, warnings: "list[str]") -> None:
-        self.pid, self.pidfd, self.warnings = pid, pidfd, warnings
+    __slots__ = ("master", "pid", "pidfd", "warnings")
+
+    def __init__(self, pid: int, pidfd: int, warnings: "list[str]", master: int) -> None:
+        self.pid, self.pidfd, self.warnings, self.master = pid, pidfd, warnings, master
 
 
 def exec_(root: str, container_id: str, bundle: str, options: Options) -> Created:
@@ -120,6 +145,7 @@ def exec_(root: str, container_id: str, bundle: str, options: Options) -> Create
     try:
         record = _record(config, bundle, container_id, start.rootfs, cgroups)
         directory.write(record)
+        start.filter = _compile_filter(config, root)
         return _exec(config, record, start, cgroups, directory, options)
     except BaseException:
         directory.remove()
@@ -139,6 +165,8 @@ def _exec(
     linux = _linux(config)
     resources = linux.get("resources") or {}
 
+    # Who takes the terminal must be there before anything is made for it.
+    console = _console(config, options)
     # 2. The sync pipe and the FIFOs of `start`; the child inherits one end, and both FIFOs.
     start.go, start.status = _make_fifos(directory)
     pipe, childs_end = new_sync_pipe()
@@ -164,12 +192,16 @@ def _exec(
         # need not wait for the limits.
         _await(pipe, "mounts", pid, pidfd, cgroups)
         hooks = config.get("hooks") or {}
-        if not hooks:
+        waits = bool(hooks) or console is not None  # no device opens while the rules are written
+        if not waits:
             _tell(pipe, {"ok": True}, pid, pidfd, cgroups)
         with _Step("SetupCgroups", "linux.resources"):
             cgroups.set(resources)
-        if hooks:
+        if waits:
             _tell(pipe, _run_hooks(hooks, record, start, pid), pid, pidfd, cgroups)
+
+        if console is not None:
+            console.take(_await_console(pipe, pid, pidfd, cgroups))
 
         # 7. Python's work is over: limits that would have hindered it.
         message = _await(pipe, "finish", pid, pidfd, cgroups)
@@ -185,6 +217,7 @@ def _exec(
         record["pid"] = pid
         record["start"] = states.start_time(pid)
         record["list"] = message["list"]
+        record["program"] = next(what for name, _, what in message["finish"] if name == "Execv")
         record["hook_steps"] = [
             [position, field, what]
             for position, (name, field, what) in enumerate(message["finish"])
@@ -192,13 +225,17 @@ def _exec(
         ]
         directory.write(record)
         _write_pid_file(options.pid_file, pid)
-        return Created(pid, pidfd, message["warnings"])
+        return Created(pid, pidfd, message["warnings"], console.master if console else -1)
     except BaseException as error:
         _undo(pid, pidfd, cgroups if ours else None, error)
         for warning in run_poststop(record):
             error.add_note(warning)
+        if console is not None:
+            console.close_master()
         raise
     finally:
+        if console is not None:
+            console.close()
         pipe.close()
         childs_end.close()
         posix.close(start.go)
@@ -253,6 +290,7 @@ def _init_config(
     start.sets, start.warnings = capabilities.parse(
         config["process"].get("capabilities"), start.last_capability
     )
+    start.filter = None
     start.stdio = options.stdio
     start.preserve_fds = options.preserve_fds
     for fd in range(3, 3 + options.preserve_fds):
@@ -265,6 +303,25 @@ def _init_config(
     start.no_pivot = options.no_pivot
     start.no_new_keyring = options.no_new_keyring
     return start
+
+
+def _console(config: "dict[str, Any]", options: Options) -> "Console | None":
+    if not config["process"].get("terminal") and options.console_socket is None:
+        return None
+    from libcontainer_py.namespaces import console
+
+    console.check(config, options.console_socket, detach=options.detach)
+    return console.Console(options.console_socket)
+
+
+def _compile_filter(config: "dict[str, Any]", root: str) -> "Filter | None":
+    profile = _linux(config).get("seccomp")
+    if not profile:
+        return None
+    from libcontainer_py.security.seccomp import compile_filter
+
+    # An id has no space in it: no container can have this directory.
+    return compile_filter(profile, f"{root}/compiled filters")
 
 
 def _ignored_signals() -> int:
@@ -380,10 +437,14 @@ def _tell(
             _next(pipe, pid, pidfd, cgroups)
 
 
-def _next(pipe: "SyncPipe", pid: int, pidfd: int, cgroups: "Cgroups") -> bytes:
-    """The next packet that is not the announcement of a step."""
+def _next(
+    pipe: "SyncPipe", pid: int, pidfd: int, cgroups: "Cgroups", fds: "list[int] | None" = None
+) -> bytes:
+    """The next packet that is not the announcement of a step; `fds` takes a descriptor with it."""
     while True:
-        data, _fds = pipe.receive_bytes()
+        data, received = pipe.receive_bytes(0 if fds is None else 1)
+        if fds is not None:
+            fds += received
         if not data:
             raise _died(pipe, pid, cgroups, pidfd)
         if data.startswith(b'{"step":'):
@@ -401,6 +462,15 @@ def _await(
     if kind not in message:
         raise StepError(pipe.step, 0, f"the child did not say {kind!r} but something else")
     return message
+
+
+def _await_console(pipe: "SyncPipe", pid: int, pidfd: int, cgroups: "Cgroups") -> int:
+    """The master of the terminal that the child has made."""
+    fds: list[int] = []
+    _next(pipe, pid, pidfd, cgroups, fds)
+    if not fds:
+        raise StepError(pipe.step, 0, "the child did not send its terminal but something else")
+    return fds[0]
 
 
 def _await_ready(
@@ -479,7 +549,7 @@ def _undo(pid: int, pidfd: int, cgroups: "Cgroups | None", error: BaseException)
             _signal.pidfd_send_signal(pidfd, _SIGKILL)
         except ProcessLookupError:
             pass
-        wait_for_end(pidfd)
+        wait_for_end(pidfd, _KILL_SECONDS)
         try:
             posix.waitid(posix.P_PIDFD, pidfd, posix.WEXITED)
         except ChildProcessError:
@@ -491,12 +561,3 @@ def _undo(pid: int, pidfd: int, cgroups: "Cgroups | None", error: BaseException)
         cgroups.remove()
     except OSError as also:
         error.add_note(f"and its cgroups could not be removed: {also}")
-
-
-def wait_for_end(pidfd: int, timeout: float = 10.0) -> bool:
-    """Wait until a process has ended, whoever its parent is; False when it took too long."""
-    import select
-
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(int(timeout * 1000)))

@@ -42,6 +42,7 @@ from libcontainer_py.linux.flags import (
     PR_CAP_AMBIENT_RAISE,
     PR_CAPBSET_DROP,
     SA_RESTORER,
+    SECCOMP_SET_MODE_FILTER,
     SIG_SETMASK,
 )
 from libcontainer_py.linux.numbers import MACHINE, NR
@@ -49,6 +50,7 @@ from libcontainer_py.namespaces import loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     Step = tuple[str, str | None, str]
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
         def capbset_drop(self, capability: int) -> None: ...
         def cap_ambient_clear_all(self) -> None: ...
         def cap_ambient_raise(self, capability: int) -> None: ...
+        def seccomp_set_mode_filter(self, flags: int, instructions: bytes) -> None: ...
         def chdir(self, path: str) -> None: ...
 
 
@@ -78,6 +81,7 @@ _FAULT, _RESULT, _IGNORED, _EXEC_RESULT, _BYTE, _FIRST, _SECOND, _THIRD, _PID, _
 
 _SIGHUP, _SIGINT, _SIGTERM, _SIGCHLD = 1, 2, 15, 17
 _EPERM = 1
+_SOCK_FILTER_SIZE = 8
 _EXIT_AGAIN = 126  # a second run of the list, see `guard`
 
 
@@ -100,12 +104,15 @@ class Address(int):
 
 
 class Array:
-    """An argument: the address of a NULL-terminated array of strings, as execve takes it."""
+    """An argument: the address of words, numbers or addresses of bytes, with a NULL behind them.
 
-    __slots__ = ("strings",)
+    So an array of strings as execve takes it, or a structure of two words.
+    """
 
-    def __init__(self, strings: "list[bytes]") -> None:
-        self.strings = strings
+    __slots__ = ("words",)
+
+    def __init__(self, words: "Sequence[int | bytes]") -> None:
+        self.words = words
 
 
 class _Words(int):
@@ -189,7 +196,7 @@ class FinishList:
         words = self._words
         if isinstance(argument, Array):
             first = len(words)
-            words.extend(argument.strings)
+            words.extend(argument.words)
             words.append(0)
             argument = _Words(first)
         words.append(argument)
@@ -243,6 +250,12 @@ class FinishList:
     def cap_ambient_raise(self, capability: int) -> None:
         """Record prctl(2), PR_CAP_AMBIENT_RAISE."""
         self.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
+
+    def seccomp_set_mode_filter(self, flags: int, instructions: bytes) -> None:
+        """Record seccomp(2), SECCOMP_SET_MODE_FILTER."""
+        # struct sock_fprog: the number of instructions, and where they are.
+        program = Array((len(instructions) // _SOCK_FILTER_SIZE, instructions))
+        self.call("seccomp", SECCOMP_SET_MODE_FILTER, flags, program)
 
     def chdir(self, path: str) -> None:
         """Record chdir(2)."""
@@ -382,6 +395,7 @@ class AtOnce:
     capbset_drop = staticmethod(syscalls.capbset_drop)
     cap_ambient_clear_all = staticmethod(syscalls.cap_ambient_clear_all)
     cap_ambient_raise = staticmethod(syscalls.cap_ambient_raise)
+    seccomp_set_mode_filter = staticmethod(syscalls.seccomp_set_mode_filter)
     chdir = staticmethod(posix.chdir)
 
     def __init__(self) -> None:

@@ -17,9 +17,10 @@ from libcontainer_py.linux.flags import (
     CLONE_NEWCGROUP,
     CLONE_NEWNET,
     CLONE_NEWNS,
+    DEVPTS_SUPER_MAGIC,
     PR_SET_NO_NEW_PRIVS,
 )
-from libcontainer_py.mount import devices, masks, mounts, paths, pivot, rootfs, sysctl
+from libcontainer_py.mount import console, devices, masks, mounts, paths, pivot, rootfs, sysctl
 from libcontainer_py.namespaces import finish, seal
 from libcontainer_py.namespaces.identity import setup_user
 from libcontainer_py.namespaces.lookup import AsUser, look_path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from libcontainer_py.cgroups.interface import CgroupMount, Entrance
+    from libcontainer_py.security.seccomp import Filter
     from libcontainer_py.syncpipe.pipe import SyncPipe
 
 _PATH_FLAGS = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
@@ -47,6 +49,7 @@ class InitConfig:
         "config",
         "container_id",
         "entrance",
+        "filter",
         "go",
         "ignored_signals",
         "last_capability",
@@ -76,6 +79,7 @@ class InitConfig:
     no_pivot: bool
     no_new_keyring: bool
     sets: capabilities.Sets
+    filter: "Filter | None"
     last_capability: int
     warnings: "list[str]"
 
@@ -182,6 +186,11 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
         rootfs.propagate_root(linux.get("rootfsPropagation"))
     posix.close(root)  # else `process.args` could name what is below it by its number
 
+    # 7. The console: after the mounts, of which its devpts is one, and before /dev may become
+    # read-only.
+    if process.get("terminal"):
+        _open_and_dup(pipe, process.get("consoleSize") or {}, step)
+
     # 8. What is set last, because what came before would have been hindered by it.
     step.begin("Restrict")
     _restrict(start, read_only_later, step)
@@ -197,11 +206,14 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
     executable, steps, warnings = _finish_list(start, pipe, process, inside, state)
     status = posix.fstat(executable)
     step.begin("Finish")
-    pipe.send({"finish": steps, "list": [status.st_dev, status.st_ino], "warnings": warnings})
-    pipe.expect("ok")
     for fd in (pipe.fileno(), start.go, start.status, state):
         if fd >= 0:
             posix.set_inheritable(fd, True)
+    pipe.send({"finish": steps, "list": [status.st_dev, status.st_ino], "warnings": warnings})
+    # While we wait the parent sets the rlimits, and from then on there may be no memory for more
+    # than a few bytes (RLIMIT_AS): not for a whole message.
+    if not posix.read(pipe.fileno(), 64):
+        raise StepError(None, 0, "the parent is gone")
     syscalls.execveat(executable, "", [b"lcpy"], [], AT_EMPTY_PATH)
 
 
@@ -224,6 +236,16 @@ def _initialize_mount_namespace(start: InitConfig, root: int, cwd: str) -> "list
         what = f"make the working directory {quoted(cwd)}"
         raise StepError(None, error.errno or 0, what, field="process.cwd") from None
     return read_only_later
+
+
+def _open_and_dup(pipe: "SyncPipe", size: "dict[str, int]", step: _Step) -> None:
+    """Make the console our standard streams and our controlling terminal; send its master up."""
+    step.begin("OpenAndDup", "process.terminal")
+    master, slave = console.setup_console(size.get("height", 0), size.get("width", 0))
+    pipe.send({"console": True}, (master,))
+    posix.close(master)
+    step.begin("Setctty", "process.terminal")
+    console.take_terminal(slave)
 
 
 def _restrict(start: InitConfig, read_only_later: "list[int]", step: _Step) -> None:
@@ -276,9 +298,14 @@ def _finish_list(
     capabilities.drop_bounding_set(calls, sets, start.last_capability)
     capabilities.keep_capabilities(calls)
     setup_user(calls, uid, gid, groups)
+    no_new_privs = bool(process.get("noNewPrivileges"))
+    if start.filter is not None and not no_new_privs:
+        # Without no_new_privs this needs CAP_SYS_ADMIN, which is given up only behind it.
+        capabilities.apply_capabilities(calls, sets.with_sys_admin())
+        _apply_filter(calls, start.filter)
     capabilities.apply_capabilities(calls, sets)
     warnings = start.warnings + capabilities.raise_ambient(calls, sets)
-    if process.get("noNewPrivileges"):
+    if no_new_privs:
         calls.at("NoNewPrivileges", "process.noNewPrivileges")
         calls.prctl(PR_SET_NO_NEW_PRIVS, 1)
     if not inside:
@@ -296,8 +323,16 @@ def _finish_list(
     posix.setgroups(groups)
     with AsUser(uid, gid, sets):
         program = look_path(process["args"][0], environment.get("PATH"))
+    if start.filter is not None and no_new_privs:
+        # As late as can be: then a filter that allows execve alone works.
+        _apply_filter(calls, start.filter)
     calls.execve(program, process["args"], variables)
     return finish.write_executable(calls.compile()), calls.steps, warnings
+
+
+def _apply_filter(calls: "finish.FinishList", filter: "Filter") -> None:
+    calls.at("InitSeccomp", "linux.seccomp")
+    calls.seccomp_set_mode_filter(filter.flags, filter.instructions)
 
 
 def _environment(entries: "list[str]", uid: int) -> "dict[str, str]":
@@ -378,8 +413,8 @@ def _close_all_but(keep: "set[int]", pipe: "SyncPipe", start: InitConfig) -> Non
 def _chown_stdio(uid: int) -> None:
     """Let the container's user reopen its standard streams (/dev/stdout is a link to one).
 
-    Only pipes, sockets and terminals that were handed to us: they were opened on the host, before
-    the image could have a say in what they are. A null device is everybody's, and a file that the
+    Only pipes, sockets and pseudo-terminals: they belong to whoever handed them to us. A file or a
+    device of the host's does not become the container's for having been our input, and what the
     kernel won't give away is left alone, as runc leaves it.
     """
     for fd in (0, 1, 2):
@@ -387,8 +422,11 @@ def _chown_stdio(uid: int) -> None:
             status = posix.fstat(fd)
         except OSError:
             continue
-        null = stat.S_ISCHR(status.st_mode) and status.st_rdev == posix.makedev(1, 3)
-        if null or status.st_uid == uid:
+        if status.st_uid == uid or not (
+            stat.S_ISFIFO(status.st_mode)
+            or stat.S_ISSOCK(status.st_mode)
+            or syscalls.fstatfs(fd)[0] == DEVPTS_SUPER_MAGIC
+        ):
             continue
         try:
             posix.fchown(fd, uid, -1)

@@ -60,7 +60,7 @@ def launch(root: str, container_id: str, bundle: str, options: Options) -> Creat
         ):
             theirs.close()
             ours.send(_request(root, container_id, bundle, options))
-            data, fds = ours.receive_bytes(max_fds=1)
+            data, fds = ours.receive_bytes(max_fds=2)
     finally:
         ours.close()
         theirs.close()
@@ -68,7 +68,8 @@ def launch(root: str, container_id: str, bundle: str, options: Options) -> Creat
         raise Error("the launcher ended without an answer")
     answer = decode(data)
     if "created" in answer:
-        return Created(answer["created"], fds[0], answer["warnings"])
+        master = fds[1] if len(fds) > 1 else -1
+        return Created(answer["created"], fds[0], answer["warnings"], master)
     raise _error(answer)
 
 
@@ -86,6 +87,8 @@ def main(fd: int) -> None:
         pid_file=request["pid_file"],
         no_pivot=request["no_pivot"],
         no_new_keyring=request["no_new_keyring"],
+        console_socket=request["console_socket"],
+        detach=request["detach"],
         for_parent=True,
     )
     try:
@@ -95,7 +98,8 @@ def main(fd: int) -> None:
     except OSError as error:
         pipe.send(_error_message(StepError.of(error, "exec")))
     else:
-        pipe.send({"created": created.pid, "warnings": created.warnings}, (created.pidfd,))
+        fds = (created.pidfd, created.master)[: 1 if created.master < 0 else 2]
+        pipe.send({"created": created.pid, "warnings": created.warnings}, fds)
 
 
 def _request(root: str, container_id: str, bundle: str, options: Options) -> "dict[str, Any]":
@@ -107,6 +111,8 @@ def _request(root: str, container_id: str, bundle: str, options: Options) -> "di
         "pid_file": options.pid_file,
         "no_pivot": options.no_pivot,
         "no_new_keyring": options.no_new_keyring,
+        "console_socket": options.console_socket,
+        "detach": options.detach,
     }
 
 

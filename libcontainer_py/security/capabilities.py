@@ -80,6 +80,17 @@ class Sets:
         self.permitted = permitted
         self.ambient = ambient
 
+    def with_sys_admin(self) -> "Sets":
+        """The same, with CAP_SYS_ADMIN effective and permitted."""
+        mask = 1 << NUMBERS["CAP_SYS_ADMIN"]
+        return Sets(
+            bounding=self.bounding,
+            effective=self.effective | mask,
+            inheritable=self.inheritable,
+            permitted=self.permitted | mask,
+            ambient=self.ambient,
+        )
+
 
 def last_capability() -> int:
     """Ask the kernel for the highest capability it knows (/proc/sys/kernel/cap_last_cap)."""

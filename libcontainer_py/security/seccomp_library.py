@@ -91,12 +91,13 @@ class Library:
             raise OSError(-result, words(-result))
         return result
 
-    def path(self) -> str:
+    def path(self) -> bytes:
         """Where the file lies that it was loaded from."""
         info = _DlInfo()
         if not ctypes.CDLL(None).dladdr(self._functions["seccomp_init"], ctypes.byref(info)):
             raise OSError(2, words(2), SONAME)
-        return posix.fsdecode(info.dli_fname)
+        path: bytes = info.dli_fname
+        return path
 
     def api_level(self) -> int:
         """What libseccomp and this kernel have together, see seccomp_api_get(3)."""

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,8 +133,19 @@ def root(minbase: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def run_inside(root: Path, command: str, timeout: int) -> list[str]:
+def run_inside(
+    root: Path, command: str, timeout: int, capfd: pytest.CaptureFixture[str]
+) -> list[str]:
     """Run a command in the checkout inside the root, show its output as it comes, return it."""
+    with capfd.disabled():
+        code, lines = _run_inside(root, command, timeout)
+    if code:
+        print("\n".join(lines[-120:]))  # once more, where pytest shows what failed
+        pytest.fail(f"{command}: exit status {code} in a bare Debian 12", pytrace=False)
+    return lines
+
+
+def _run_inside(root: Path, command: str, timeout: int) -> tuple[int, list[str]]:
     directories = ":".join(map(str, pip_directories()))
     script = f'cd "/root/a checkout" && exec {command}'
     argv = ["unshare", "-m", "sh", str(ENTER), str(root), directories, "sh", "-c", script]
@@ -158,10 +168,7 @@ def run_inside(root: Path, command: str, timeout: int) -> list[str]:
             print(f"    | {lines[-1]}", flush=True)
         code = process.wait()
         alarm.cancel()
-    if code:
-        tail = "\n".join(deque(lines, 120))
-        pytest.fail(f"{command}: exit status {code} in a bare Debian 12\n{tail}", pytrace=False)
-    return lines
+    return code, lines
 
 
 @pytest.mark.timeout(900)
@@ -169,8 +176,7 @@ def test_the_demo_is_the_first_command(
     root: Path, capfd: pytest.CaptureFixture[str], machine_unchanged: None
 ) -> None:
     """It installs what it needs, and shows a container that is isolated."""
-    with capfd.disabled():
-        lines = run_inside(root, "./dev demo", 800)
+    lines = run_inside(root, "./dev demo", 800, capfd)
     text = "\n".join(lines)
     assert re.search(r"this is pid 1\b", text)
     assert re.search(r"host name\n +inside\n", text)
@@ -189,6 +195,5 @@ def test_the_tests_are_the_first_command(
     root: Path, capfd: pytest.CaptureFixture[str], machine_unchanged: None
 ) -> None:
     """They install what they need, and pass, with no test skipped that passes here."""
-    with capfd.disabled():
-        lines = run_inside(root, "./dev test", 2300)
+    lines = run_inside(root, "./dev test", 2300, capfd)
     assert re.search(r"=+ \d+ passed(?!.*(failed|error)).* in .*=+$", lines[-1]), lines[-1]

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import Lcpy
 
-# Takes the place of libcontainer_py.cli in an installed copy: bin/lcpy itself, the interpreter and
+# Takes the place of libcontainer_py.cli.main in an installed copy: bin/lcpy, the interpreter and
 # its flags are the real ones, and this says what they are.
 REPORT = """
 import sys
@@ -23,14 +23,15 @@ def main(argv):
     names = [name for name in dir(sys.flags) if name[0] != "_" and name not in ("count", "index")]
     flags = {name: int(getattr(sys.flags, name)) for name in names}
     import libcontainer_py
-    print({
+    report = {
         "flags": flags,
         "argv": argv,
         "path": sys.path,
         "modules": sorted(sys.modules),
         "executable": sys.executable,
         "package": libcontainer_py.__file__,
-    })
+    }
+    print(report, flush=True)
     return 7
 """
 
@@ -99,10 +100,8 @@ WAYS = {
 
 
 def stubbed(source: Path) -> Path:
-    """Put the report in the place of the cli (its link stays a link)."""
-    shutil.rmtree(source / "cli")
-    (source / "cli").mkdir()
-    (source / "cli/__init__.py").write_text(REPORT)
+    """Put the report in the place of the cli's main."""
+    (source / "cli/main.py").write_text(REPORT)
     return source
 
 
@@ -248,18 +247,38 @@ def test_the_real_command_works_when_installed(
     assert (ours / "config.json").read_bytes() == (guarded / "config.json").read_bytes()
 
 
-def test_output_that_nobody_can_take_is_an_error(checkout_copy: Path) -> None:
-    """A full device is not success."""
+def test_it_is_found_where_debian_s_pip_installs(checkout_copy: Path) -> None:
+    """In dist-packages, as for `pip install` without an environment on Debian."""
     command = from_wheel(stubbed(checkout_copy))
-    with open("/dev/full", "w") as full:
-        done = subprocess.run([str(command)], stdout=full, stderr=subprocess.PIPE, check=False)
+    site = packages(command)
+    there = site.rename(site.with_name("dist-packages"))
+    assert Path(report(command)["package"]).resolve().is_relative_to(there)
+
+
+def test_an_install_without_its_package_says_so(checkout_copy: Path) -> None:
+    """In a line, not in a traceback."""
+    command = from_wheel(checkout_copy)
+    shutil.rmtree(packages(command))
+    done = subprocess.run([str(command)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
+    assert done.stderr.startswith("lcpy: there is no libcontainer_py in ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_output_that_nobody_can_take_is_an_error(checkout_copy: Path) -> None:
+    """A full device is not success, and no traceback either."""
+    argv = [str(from_wheel(checkout_copy)), "--version"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "no space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])
 def test_a_closed_standard_stream_does_not_stop_it(checkout_copy: Path, closed: int) -> None:
     """Daemons start programs so."""
     source = stubbed(checkout_copy)
-    (source / "cli/__init__.py").write_text("def main(argv):\n    return 7\n")
+    (source / "cli/main.py").write_text("def main(argv):\n    return 7\n")
     argv = ["sh", "-c", f'exec "$0" {closed}>&-', str(from_wheel(source))]
     assert subprocess.run(argv, check=False).returncode == 7

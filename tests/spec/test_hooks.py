@@ -1,4 +1,4 @@
-"""Hooks: each kind at its place, with the state, its own environment, and what follows a failure."""
+"""Hooks: each kind at its place, its state, its own environment, what follows a failure."""
 
 import json
 import stat
@@ -200,9 +200,8 @@ def test_a_hook_that_hangs_is_killed_at_its_timeout(
 def test_a_failed_start_container_hook_ends_the_container(
     lcpy: "Lcpy", bundle: "Bundle", text: "str | None", words: str
 ) -> None:
-    made = bundle(
-        "sh", "-c", "echo ran", change=lambda config: config.update(hooks=hooks("/hook", "startContainer"))
-    )  # fmt: skip
+    only = hooks("/hook", "startContainer")
+    made = bundle("sh", "-c", "echo ran", change=lambda config: config.update(hooks=only))
     if text:
         script(made / "rootfs/hook", text)
     container = lcpy.new_id()

@@ -29,10 +29,9 @@ def test_it_is_what_runc_spec_writes(tmp_path: Path) -> None:
     assert json.dumps(default(), indent="\t") == json.dumps(theirs, indent="\t")
 
 
-def test_it_is_valid_but_for_the_terminal() -> None:
+def test_it_is_valid() -> None:
     config = default()
     assert accept(config)
-    config["process"]["terminal"] = False
     assert validate(config) == []
 
 

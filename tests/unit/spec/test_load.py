@@ -199,9 +199,9 @@ def test_without_jsonschema_a_wrong_config_is_still_refused_in_one_line(
 
 def test_what_is_not_built_is_refused_after_what_is_wrong(tmp_path: Path) -> None:
     config = runnable()
-    config["process"]["terminal"] = True
+    config["linux"]["intelRdt"] = {"closID": "x"}
     error = refusal(write(tmp_path, json.dumps(config)))
-    assert str(error) == "process.terminal: terminal is not built yet"
+    assert str(error) == "linux.intelRdt: intelRdt is not built yet"
     config["process"]["cwd"] = "."
     assert refusal(write(tmp_path, json.dumps(config))).field == "process.cwd"
 
