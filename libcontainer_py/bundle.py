@@ -26,6 +26,10 @@ _PACKAGE = __name__.rpartition(".")[0]
 _DIRECTORY = __file__.rpartition("/")[0]
 _CACHE = f"{_DIRECTORY}/__pycache__"
 _LIMIT = 1 << 24
+# These compile a filter: needed once for each profile, and they load ctypes.
+_NOT_RECORDED = tuple(
+    f"{_PACKAGE}.security.seccomp_{name}" for name in ("enosys", "library", "profile")
+)
 _Module: "type[ModuleType]" = type(sys)
 _Spec: "type[ModuleSpec]" = type(__spec__)
 
@@ -42,7 +46,7 @@ class _Recorder:
     def find_spec(
         self, name: str, path: "list[str] | None", _target: object = None
     ) -> "ModuleSpec | None":
-        if not path or not name.startswith(f"{_PACKAGE}."):
+        if not path or not name.startswith(f"{_PACKAGE}.") or name in _NOT_RECORDED:
             return None
         stem = f"{path[0]}/{name.rpartition('.')[2]}"
         for origin in (f"{stem}.py", f"{stem}/__init__.py"):
@@ -86,10 +90,14 @@ def install(command: str) -> None:
         sys.meta_path.insert(0, _Recorder(file))  # type: ignore[arg-type]
 
 
-def finish() -> None:
-    """Write the record that `install` began, if it did. Nothing that fails here matters."""
+def finish(code: int) -> None:
+    """Write the record that `install` began, if it did. Nothing that fails here matters.
+
+    Help, and a command that failed (`code` is not 0), imported too little, or what only words an
+    error: they leave it to the next one.
+    """
     first = sys.meta_path[0]
-    if isinstance(first, _Recorder):
+    if isinstance(first, _Recorder) and code == 0 and f"{_PACKAGE}.container" in sys.modules:
         try:
             first.write()
         except OSError:

@@ -8,6 +8,7 @@ From the child come, in this order:
 
     {"step": NAME}              before each step: what it died in, if it dies
     {"mounts": true}            step 6: its mounts are made; it waits for an answer
+    {"console": true}           step 7: with the master of the terminal, where there is one
     {"finish": [...], …}        step 7: Python's work is over; it waits for an answer
     READY                       the finish list: everything is dropped, it waits for `start`
     {"error": {...}}            or, at any point, what went wrong; the last message

@@ -1,0 +1,194 @@
+"""The state directory fails us: full, read-only, cut off, or speaking of a process that is gone."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bundle, Lcpy
+
+HERE = Path(__file__).resolve().parent
+
+
+def error_of(done: "subprocess.CompletedProcess[str]") -> str:
+    """Assert that a command failed with one clear line of error; return it."""
+    assert done.returncode == 1, done
+    lines = [line for line in done.stderr.splitlines() if "level=warning" not in line]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def small(lcpy: Lcpy) -> Iterator[Path]:
+    """The state directory as a tmpfs, to be remounted smaller. Containers in it go with it."""
+    lcpy.root.mkdir()
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(lcpy.root)]
+    subprocess.run(mount, check=True)
+    yield lcpy.root
+    remount(lcpy.root, "rw,size=1m,nr_inodes=1000")
+    for path in lcpy.root.iterdir():
+        if path.is_file():
+            path.unlink()
+    complaints = lcpy.delete_all()
+    subprocess.run(["umount", str(lcpy.root)], check=True)
+    assert not complaints
+
+
+def remount(path: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(path)], check=True)
+
+
+def cgroups(container: str) -> list[str]:
+    return [
+        f"{path}/{name}"
+        for path, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if container in name
+    ]
+
+
+@pytest.mark.parametrize("inodes", range(1, 10))
+def test_no_inodes(lcpy: Lcpy, bundle: Bundle, small: Path, inodes: int) -> None:
+    remount(small, f"nr_inodes={inodes}")
+    container = lcpy.new_id()
+    done = lcpy("run", container, cwd=bundle("true"))
+    if inodes < 7:  # the root, a directory, lock, two FIFOs, state.json, its next version
+        assert "no space left on device" in error_of(done)
+    else:
+        assert done.returncode == 0, done.stderr
+    assert list(small.iterdir()) == []
+    assert cgroups(container) == []
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_no_space(lcpy: Lcpy, bundle: Bundle, small: Path, pages: int) -> None:
+    """With a page for the first record, and none for its next version."""
+    remount(small, f"size={pages * 4096}")
+    container = lcpy.new_id()
+    done = lcpy("create", container, cwd=bundle("true"))
+    if pages == 1:
+        assert "no space left on device" in error_of(done)
+        assert list(small.iterdir()) == []
+        assert cgroups(container) == []
+    else:
+        assert done.returncode == 0, done.stderr
+        lcpy("delete", container, check=True)
+
+
+def test_no_space_at_the_start(lcpy: Lcpy, bundle: Bundle, small: Path) -> None:
+    """The mark `started` can't be written: `state` sees by itself what is so."""
+    container = lcpy.new_id()
+    lcpy("create", container, cwd=bundle("sleep", "60"), check=True)
+    (small / "filler").write_bytes(bytes(4096))
+    remount(small, "size=8192")
+    done = lcpy("start", container)
+    assert done.returncode == 0 or "no space left on device" in error_of(done)
+    assert lcpy.state(container)["status"] == "running"
+    assert "already running" in error_of(lcpy("start", container))
+    lcpy("delete", "--force", container, check=True)
+    assert not (small / container).exists()
+
+
+def test_read_only(lcpy: Lcpy, bundle: Bundle, small: Path) -> None:
+    container, other = lcpy.new_id(), lcpy.new_id()
+    made = bundle("sleep", "60")
+    lcpy("create", container, cwd=made, check=True)
+    remount(small, "ro")
+    assert "read-only file system" in error_of(lcpy("create", other, cwd=made))
+    assert "read-only file system" in error_of(lcpy("start", container))
+    assert "read-only file system" in error_of(lcpy("delete", "--force", container))
+    assert lcpy.state(container)["status"] == "created"  # nothing was done by halves
+    remount(small, "rw")
+    lcpy("start", container, check=True)
+    assert lcpy.state(container)["status"] == "running"
+    assert cgroups(other) == []
+
+
+def test_a_record_cut_off(lcpy: Lcpy, bundle: Bundle) -> None:
+    """Of a container that waits: `delete --force` ends its process all the same."""
+    container = lcpy.new_id()
+    lcpy("create", container, cwd=bundle("sleep", "60"), check=True)
+    record = lcpy.root / container / "state.json"
+    text = record.read_text()
+    pid = json.loads(text)["pid"]
+    pidfd = os.pidfd_open(pid)
+    try:
+        record.write_text(text[: len(text) // 2])
+        for words in (("state",), ("start",), ("kill",), ("delete",)):
+            assert "damaged" in error_of(lcpy(*words, container))
+        lcpy("delete", "--force", container, check=True)
+        assert not (lcpy.root / container).exists()
+        assert select.select([pidfd], [], [], 2)[0], "its process is still there"
+    finally:
+        os.close(pidfd)
+        for path in cgroups(container):  # what the record alone knew
+            os.rmdir(path)
+
+
+REUSE = """
+import ctypes, os, struct, sys, time
+pid = int(sys.argv[1])
+pids = (ctypes.c_int * 1)(pid)
+args = struct.pack("10Q", 0, 0, 0, 0, 17, 0, 0, 0, ctypes.addressof(pids), 1)
+child = ctypes.PyDLL(None).syscall(435, args, len(args))
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+print(child, flush=True)
+sys.stdin.read()
+os.kill(child, 9)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_pid_that_now_is_another_process(lcpy: Lcpy, bundle: Bundle) -> None:
+    """clone3(2) with set_tid gives a stranger the number of a container's ended process."""
+    container = lcpy.new_id()
+    lcpy("run", "--detach", container, cwd=bundle("sleep", "60"), check=True)
+    pid = lcpy.state(container)["pid"]
+    lcpy("kill", container, "KILL", check=True)
+    lcpy.wait_for(container, "stopped")
+    os.waitpid(pid, 0)  # it is ours to reap, and its number free then
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", REUSE, str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert stranger.stdout
+        assert stranger.stdout.readline() == f"{pid}\n"
+        assert lcpy.state(container)["status"] == "stopped"
+        assert "not running" in error_of(lcpy("kill", container, "KILL"))
+        assert "stopped" in error_of(lcpy("start", container))
+        lcpy("delete", "--force", container, check=True)
+        assert os.path.exists(f"/proc/{pid}")
+        assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    finally:
+        stranger.communicate("")
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_record_with_another_start_time(lcpy: Lcpy, bundle: Bundle, change: int) -> None:
+    """The same, told by the record; here the process is one that must not be signalled."""
+    container = lcpy.new_id()
+    lcpy("run", "--detach", container, cwd=bundle("true"), check=True)
+    lcpy.wait_for(container, "stopped")
+    path = lcpy.root / container / "state.json"
+    record = json.loads(path.read_text())
+    victim = subprocess.Popen(["sleep", "60"])
+    try:
+        start = int(Path(f"/proc/{victim.pid}/stat").read_text().rpartition(")")[2].split()[19])
+        path.write_text(json.dumps({**record, "pid": victim.pid, "start": start + change}))
+        assert lcpy.state(container)["status"] == "stopped"
+        assert "not running" in error_of(lcpy("kill", container, "KILL"))
+        lcpy("delete", "--force", container, check=True)
+        assert victim.poll() is None
+    finally:
+        victim.kill()
+        victim.wait()
