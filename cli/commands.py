@@ -67,13 +67,11 @@ def run(words: "Words") -> int:
     """`lcpy run`: its exit code is the program's, or 128 + the signal that ended it."""
     from libcontainer_py.cli import foreground
 
-    container = _create(words, words.flags["detach"])
-    return foreground.run(
-        container,
-        detach=words.flags["detach"],
-        keep=words.flags["keep"],
-        subreaper=not words.flags["no-subreaper"],
-    )
+    detach = words.flags["detach"]
+    if not detach:
+        foreground.prepare(subreaper=not words.flags["no-subreaper"])
+    container = _create(words, detach)
+    return foreground.run(container, detach=detach, keep=words.flags["keep"])
 
 
 def start(words: "Words") -> int:

@@ -59,3 +59,5 @@ COMMANDS = {
         " stopped, and the process id, which is 0 where there is no process.",
     ),
 }
+
+NOT_BUILT = ("runc has this command, and lcpy is to have it; until then it is an error.",)

@@ -1,4 +1,4 @@
-"""`run` after the container is created: start it, relay to it what comes, and wait for its end."""
+"""`run`, but for the creation: start the container, relay to it what comes, wait for its end."""
 
 import _signal
 import posix
@@ -16,9 +16,22 @@ if TYPE_CHECKING:
 _NOT_RELAYED = (_signal.SIGCHLD, _signal.SIGURG)
 # These are this process's own faults and can't be taken by waiting.
 _FAULTS = (_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGTRAP)
+_WAITED = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP, *_FAULTS}
 
 
-def run(container: "Container", *, detach: bool, keep: bool, subreaper: bool) -> int:
+def prepare(*, subreaper: bool) -> None:
+    """Take charge of signals and orphans, before there is a container that could miss one.
+
+    Signals are blocked and taken by waiting for them, so there is no handler and no race with one.
+    """
+    # Where a careless caller left it ignored, the kernel would reap the container unseen.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, _WAITED)
+    if subreaper:
+        syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def run(container: "Container", *, detach: bool, keep: bool) -> int:
     """Start a created container; unless `detach`, wait and delete it.
 
     Returns:
@@ -26,19 +39,10 @@ def run(container: "Container", *, detach: bool, keep: bool, subreaper: bool) ->
     """
     process = container.process
     assert process is not None
-    # Blocked from before the start, so that none is lost; taken by sigwait, so there is no
-    # handler and no race with one.
-    waited = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP, *_FAULTS}
-    if not detach:
-        # Where a careless caller left it ignored, the kernel would reap the container unseen.
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, waited)
-        if subreaper:
-            syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)
     terminal = None
     try:
         if process.terminal is not None:
-            terminal = _connect(process, waited)
+            terminal = _connect(process)
         container.start()
     except BaseException:
         if terminal is not None:
@@ -48,7 +52,7 @@ def run(container: "Container", *, detach: bool, keep: bool, subreaper: bool) ->
     if detach:
         return 0
     try:
-        code = _wait(process, waited, terminal)
+        code = _wait(process, terminal)
     finally:
         if terminal is not None:
             terminal.restore()
@@ -57,11 +61,11 @@ def run(container: "Container", *, detach: bool, keep: bool, subreaper: bool) ->
     return code if code >= 0 else 128 - code
 
 
-def _connect(process: "Process", waited: "set[int]") -> "Terminal":
+def _connect(process: "Process") -> "Terminal":
     from libcontainer_py.cli.terminal import Terminal
 
     assert process.terminal is not None
-    terminal = Terminal(process.terminal, waited)
+    terminal = Terminal(process.terminal, _WAITED)
     process.terminal = None  # the other's to close
     try:
         terminal.connect()
@@ -71,7 +75,7 @@ def _connect(process: "Process", waited: "set[int]") -> "Terminal":
     return terminal
 
 
-def _wait(process: "Process", waited: "set[int]", terminal: "Terminal | None") -> int:
+def _wait(process: "Process", terminal: "Terminal | None") -> int:
     while True:
         code = process.poll()
         if code is not None:
@@ -81,7 +85,7 @@ def _wait(process: "Process", waited: "set[int]", terminal: "Terminal | None") -
         if terminal is not None:
             number = terminal.next_signal()
         else:
-            number = _signal.sigwaitinfo(waited).si_signo
+            number = _signal.sigwaitinfo(_WAITED).si_signo
         if number == _signal.SIGCHLD:
             _reap_orphans(process)
         elif number == _signal.SIGWINCH and terminal is not None:

@@ -42,9 +42,16 @@ class Words:
             self.command = COMMANDS.get(name)
             if self.command is None:
                 if name in NOT_BUILT:
-                    raise Error(f"lcpy {name} is not built yet")
+                    self._not_built(name, rest[1:])
+                    return
                 raise UsageError(f"No help topic for '{name}'", None, 3)
             self.flags, self.arguments = _flags(rest[1:], self.command.flags, self.command)
+
+    def _not_built(self, name: str, rest: "list[str]") -> None:
+        if not (self.globals["help"] or "--help" in rest or "-h" in rest):
+            raise Error(f"lcpy {name} is not built yet")
+        self.command = Command(name, "", (0, 0), "not built yet")
+        self.globals["help"] = True
 
     def check(self) -> None:
         """Refuse the wrong number of arguments.

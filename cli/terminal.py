@@ -130,30 +130,31 @@ class Terminal:
         if self._signals in ready:
             return int.from_bytes(posix.read(self._signals, 128)[:4], "little")  # signalfd_siginfo
         if _STDIN in ready:
-            self._read_input()
+            self._read_input(ready[_STDIN])
         if _STDOUT in ready:
             self._write_output()
         if self._master in ready:
             self._serve_container(ready[self._master])
         return 0 if ready else None
 
-    def _read_input(self) -> None:
+    def _read_input(self, events: int) -> None:
         try:
             self._to_container = posix.read(_STDIN, _PART)
         except BlockingIOError:
             return
-        except OSError:  # EIO: the terminal has hung up, or belongs to another process group
+        except OSError:  # EIO: the terminal has hung up, or is another process group's now
             self._to_container = b""
-        if not self._to_container or self._master < 0:
+        if not self._to_container:
             self._input_ended = True
+            if events & select.POLLHUP and self._saved is not None:
+                self._hang_up()
 
     def _write_output(self) -> None:
         try:
             written = posix.write(_STDOUT, self._to_host)
         except BlockingIOError:
             return
-        except OSError:
-            # Nobody looks any more: the container's terminal hangs up, as ours would.
+        except OSError:  # nobody looks any more
             self._hang_up()
             return
         self._to_host = self._to_host[written:]
@@ -171,6 +172,9 @@ class Terminal:
             self._hang_up()
 
     def _hang_up(self) -> None:
+        """Let the container's terminal hang up, as ours has."""
+        if self._master < 0:
+            return
         posix.close(self._slave)
         posix.close(self._master)
         self._master = -1

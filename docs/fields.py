@@ -18,8 +18,8 @@ from libcontainer_py.spec import built  # noqa: E402
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 # What has a row of its own; a field in none of them is a row's own member.
-# Which ask for nothing here: of another platform, or without effect when there is no terminal.
-IDLE = ("process.commandLine", "process.consoleSize")
+# Which ask for nothing here: of another platform.
+IDLE = ("process.commandLine",)
 SECTIONS = ("root", "process", "mounts[]", "hooks", "linux", "linux.resources")
 
 

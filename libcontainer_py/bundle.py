@@ -26,9 +26,13 @@ _PACKAGE = __name__.rpartition(".")[0]
 _DIRECTORY = __file__.rpartition("/")[0]
 _CACHE = f"{_DIRECTORY}/__pycache__"
 _LIMIT = 1 << 24
-# These compile a filter: needed once for each profile, and they load ctypes.
-_NOT_RECORDED = tuple(
-    f"{_PACKAGE}.security.seccomp_{name}" for name in ("enosys", "library", "profile")
+# What some runs of a command need and most don't: a filter is compiled once for each profile.
+_NOT_RECORDED = (
+    f"{_PACKAGE}.cli.terminal",
+    f"{_PACKAGE}.namespaces.console",
+    f"{_PACKAGE}.security.seccomp_enosys",
+    f"{_PACKAGE}.security.seccomp_library",
+    f"{_PACKAGE}.security.seccomp_profile",
 )
 _Module: "type[ModuleType]" = type(sys)
 _Spec: "type[ModuleSpec]" = type(__spec__)

@@ -223,7 +223,7 @@ class Container:
             directory.unlock()
 
     def _start(self, record: "dict[str, Any]") -> None:
-        from libcontainer_py.namespaces import loop
+        from libcontainer_py.syncpipe.records import START_HOOK, STARTED
 
         pidfd = posix.pidfd_open(record["pid"])
         try:
@@ -231,23 +231,17 @@ class Container:
             if answer is None:
                 _signal.pidfd_send_signal(pidfd, _SIGKILL)
                 what = "a hook ran past its specified timeout"
-                raise StepError(loop.START_HOOK, 0, what, field="hooks.startContainer")
+                raise StepError(START_HOOK, 0, what, field="hooks.startContainer")
         finally:
             posix.close(pidfd)
-        if not answer.startswith(loop.STARTED):
+        if not answer.startswith(STARTED):
             # No answer of the list's: somebody else's start was first, or its process ended.
             if states.status(record) == STOPPED:
                 raise WrongState("cannot start a container that has stopped")
             raise WrongState("cannot start an already running container")
-        failure = answer[len(loop.STARTED) :]
+        failure = answer[len(STARTED) :]
         if failure:
-            position, errno = loop.position(failure)
-            for hook_position, field, what in record["hook_steps"]:
-                if position == hook_position:
-                    failed = f"error running hook {what}: {_ended(errno)}"
-                    raise StepError(loop.START_HOOK, 0, failed, field=field)
-            program = f"exec {shown(record['program'])}"
-            raise StepError("Execv", errno, program, field="process.args[0]")
+            raise _start_failed(record["start_steps"], failure)
 
     def _run_poststart(self, record: "dict[str, Any]") -> None:
         """Run the poststart hooks; one that fails stops the container (runtime.md, «Lifecycle»)."""
@@ -618,6 +612,18 @@ def _holds(pid: str, file: "os.stat_result") -> bool:
     except OSError:
         pass  # it has ended meanwhile, or closed the descriptor
     return False
+
+
+def _start_failed(steps: "list[Any]", failure: bytes) -> StepError:
+    """Word the record of a failure that came after READY: a hook's, or the program's."""
+    from libcontainer_py.namespaces.loop import position
+    from libcontainer_py.syncpipe.records import START_HOOK, step_at
+
+    place, errno = position(failure)
+    name, field, what = step_at(steps, place)
+    if name == START_HOOK:
+        return StepError(name, 0, f"error running hook {shown(what)}: {_ended(errno)}", field=field)
+    return StepError(name, errno, f"exec {shown(what)}", field=field)
 
 
 def _ended(status: int) -> str:

@@ -32,16 +32,15 @@ _KEYS = frozenset(
         "bundle",
         "cgroups",
         "created",
-        "hook_steps",
         "hooks",
         "id",
         "list",
         "ociVersion",
         "pid",
         "pid_namespace",
-        "program",
         "rootfs",
         "start",
+        "start_steps",
         "started",
     )
 )

@@ -7,7 +7,7 @@ The core of ctypes, `_ctypes`, is used directly: `import ctypes` itself runs `st
 class definitions and a few dlopens, 2 to 3 ms on a path where a millisecond counts.
 """
 
-import struct
+import _struct as struct
 
 from libcontainer_py.errors import words
 from libcontainer_py.linux.flags import (

@@ -5,11 +5,11 @@ in it, so nothing here is found twice by a path: what is opened once is proved b
 and that is what is unlocked, bound and dup'ed (CVE-2025-52565).
 """
 
+import _struct as struct
 import errno
 import fcntl
 import posix
 import stat
-import struct
 
 from libcontainer_py.errors import StepError
 from libcontainer_py.linux.flags import (

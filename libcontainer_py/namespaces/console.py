@@ -5,8 +5,8 @@ container (`mount.console`), and sends the master up the sync pipe.
 """
 
 import _socket
+import _struct as struct
 import posix
-import struct
 
 from libcontainer_py.errors import ConfigError, StepError, shown
 

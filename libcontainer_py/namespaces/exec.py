@@ -34,6 +34,7 @@ from libcontainer_py.security import capabilities, rlimits
 from libcontainer_py.spec import VERSION, load
 from libcontainer_py.state import StateDir
 from libcontainer_py.syncpipe.pipe import decode, error_of, new_sync_pipe
+from libcontainer_py.syncpipe.records import EXEC, READY, START_HOOK, step_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -217,11 +218,8 @@ def _exec(
         record["pid"] = pid
         record["start"] = states.start_time(pid)
         record["list"] = message["list"]
-        record["program"] = next(what for name, _, what in message["finish"] if name == "Execv")
-        record["hook_steps"] = [
-            [position, field, what]
-            for position, (name, field, what) in enumerate(message["finish"])
-            if name == loop.START_HOOK
+        record["start_steps"] = [
+            step for step in message["finish"] if step[1] in (START_HOOK, EXEC)
         ]
         directory.write(record)
         _write_pid_file(options.pid_file, pid)
@@ -350,14 +348,13 @@ def _record(
         "rootfs": rootfs_path,
         "created": states.now(),
         "annotations": config.get("annotations") or {},
-        "program": config["process"]["args"][0],
         # Those that run when config.json may no longer be there, or be another one.
         "hooks": {
             kind: hooks
             for kind, hooks in (config.get("hooks") or {}).items()
             if kind in ("startContainer", "poststart", "poststop")
         },
-        "hook_steps": [],
+        "start_steps": [],
         "cgroups": cgroups.state(),
         "pid_namespace": any(
             namespace["type"] == "pid" for namespace in _linux(config).get("namespaces") or []
@@ -477,10 +474,10 @@ def _await_ready(
     pipe: "SyncPipe", steps: "list[Any]", pid: int, pidfd: int, cgroups: "Cgroups"
 ) -> None:
     record = _next(pipe, pid, pidfd, cgroups)
-    if record == loop.READY:
+    if record == READY:
         return
     position, errno = loop.position(record)
-    step, field, what = steps[position]
+    step, field, what = step_at(steps, position)
     raise StepError(step, errno, what, field=field)
 
 

@@ -15,9 +15,9 @@ The steps themselves are written once, as functions over an object that has the 
     loop is written for the architecture yet.
 """
 
+import _struct as struct
 import fcntl
 import posix
-import struct
 
 from libcontainer_py.errors import StepError, words
 from libcontainer_py.linux import syscalls
@@ -47,13 +47,15 @@ from libcontainer_py.linux.flags import (
 )
 from libcontainer_py.linux.numbers import MACHINE, NR
 from libcontainer_py.namespaces import loop
+from libcontainer_py.syncpipe.records import EXEC, READY, RECORD_SIZE, START_HOOK, STARTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    Step = tuple[str, str | None, str]
+    from libcontainer_py.syncpipe.records import Step
+
     _Then = tuple[str | None, str | None, str | None]
     _Entry = tuple[int, list[int], int, _Then, bool]
 
@@ -63,7 +65,7 @@ if TYPE_CHECKING:
         def at(self, step: str, field: str | None = None, what: str = "") -> None: ...
         def prctl(
             self, option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0
-        ) -> None: ...
+        ) -> object: ...
         def setgroups(self, gids: list[int]) -> None: ...
         def setresgid(self, rgid: int, egid: int, sgid: int) -> None: ...
         def setresuid(self, ruid: int, euid: int, suid: int) -> None: ...
@@ -126,15 +128,26 @@ class FinishList:
     open, and not close-on-exec, when the list is exec'd.
     """
 
-    __slots__ = ("_entries", "_labels", "_step", "_words", "go", "pipe", "status", "steps")
+    __slots__ = (
+        "_entries",
+        "_labels",
+        "_noted",
+        "_step",
+        "_words",
+        "go",
+        "pipe",
+        "status",
+        "steps",
+    )
 
     def __init__(self, pipe: int, go: int, status: int) -> None:
         if MACHINE != "x86_64":
             raise StepError("Finish", 0, f"no finish list is written for {MACHINE} yet")
         self.pipe, self.go, self.status = pipe, go, status
-        # What position i does: (step, field, words), for whoever reads a record of a failure.
+        # Which step each position belongs to, for whoever reads a record of a failure.
         self.steps: list[Step] = []
-        self._step: Step = ("Finish", None, "")
+        self._step: tuple[str, str | None, str] = ("Finish", None, "")
+        self._noted: tuple[str, str | None, str] | None = None
         self._entries: list[_Entry] = []
         self._labels: dict[str, int] = {}
         self._words: list[int | bytes] = [0]
@@ -187,7 +200,9 @@ class FinishList:
         places = [self._place(argument) for argument in args]
         places += [0] * (6 - len(places))
         self._entries.append((number, places, save, then, retry))
-        self.steps.append(self._step)
+        if self._step is not self._noted:
+            self.steps.append((len(self._entries) - 1, *self._step))
+            self._noted = self._step
 
     def _place(self, argument: "int | bytes | Saved | Array") -> int:
         """Where the argument will be found: an address in scratch memory, or a word's index."""
@@ -283,7 +298,7 @@ class FinishList:
     def ready(self) -> None:
         """Say READY to the parent, and let go of the sync pipe."""
         self.at("ReadFromChild")
-        self.call("write", self.pipe, loop.READY, len(loop.READY), zero="fail")
+        self.call("write", self.pipe, READY, len(READY), zero="fail")
         self.call("close", self.pipe)
 
     def wait(self, also: "tuple[int, ...]" = ()) -> None:
@@ -297,7 +312,7 @@ class FinishList:
         for fd in (self.go, self.status, *also):
             self.call("fcntl", fd, F_SETFD, FD_CLOEXEC, error="die")
         self.call("read", self.go, Address(_BYTE), 1, retry=True, error="die", zero="die")
-        self.call("write", self.status, loop.STARTED, 1, error="die")
+        self.call("write", self.status, STARTED, 1, error="die")
 
     def hook(self, index: int, path: str, argv: "list[str]", env: "list[str]", state: int) -> None:
         """Run one `startContainer` hook, a program of the container's, and wait for its end.
@@ -305,7 +320,7 @@ class FinishList:
         `state` is a descriptor of the state, which becomes its standard input. A failure is told
         to `start` with the wait status in the errno's place, and ends everything.
         """
-        self.at(loop.START_HOOK, f"hooks.startContainer[{index}]", path)
+        self.at(START_HOOK, f"hooks.startContainer[{index}]", path)
         begin, done, failed = f"hook {index}", f"hook {index} done", f"hook {index} failed"
         self.call("clone", _SIGCHLD, save=_PID, error="start failed", zero=begin)
         self.call("wait4", Saved(_PID), Address(_STATUS), retry=True, error="start failed")
@@ -322,13 +337,13 @@ class FinishList:
 
     def execve(self, path: str, argv: "list[str]", env: "list[str]") -> None:
         """Become the container's program; or tell `start`, and standard error, why not."""
-        self.at("Execv", "process.args[0]", path)
+        self.at(EXEC, "process.args[0]", path)
         arguments = Array([_bytes(text) for text in argv])
         environment = Array([_bytes(text) for text in env])
         program = _bytes(path)
         self.call("execve", program, arguments, environment, save=_EXEC_RESULT, error="exec failed")
         self.label("exec failed")
-        self.call("write", self.status, Address(_FAULT), loop.FAULT.size, error=None)
+        self.call("write", self.status, Address(_FAULT), RECORD_SIZE, error=None)
         for errno in _EXEC_ERRNOS:
             self.compare(Saved(_EXEC_RESULT), -errno, equal=f"exec failed: {errno}")
         for errno in (0, *_EXEC_ERRNOS):
@@ -342,9 +357,9 @@ class FinishList:
         """Write the file: an executable that runs the list once."""
         self.at("Finish")
         self.label("fail")
-        self.call("write", self.pipe, Address(_FAULT), loop.FAULT.size, error="die", positive="die")
+        self.call("write", self.pipe, Address(_FAULT), RECORD_SIZE, error="die", positive="die")
         self.label("start failed")
-        self.call("write", self.status, Address(_FAULT), loop.FAULT.size, error="die")
+        self.call("write", self.status, Address(_FAULT), RECORD_SIZE, error="die")
         self.label("die")
         self.call("exit_group", 1)
         self.label("again")
@@ -399,7 +414,7 @@ class AtOnce:
     chdir = staticmethod(posix.chdir)
 
     def __init__(self) -> None:
-        self.step: Step = ("Finish", None, "")
+        self.step: tuple[str, str | None, str] = ("Finish", None, "")
 
     def at(self, step: str, field: "str | None" = None, what: str = "") -> None:
         """Name the step, the field of config.json and the words for the calls that follow."""

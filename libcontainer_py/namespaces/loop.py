@@ -17,20 +17,13 @@ The file is mapped once, read-only and executable: headers, code, entries, words
 memory is a second segment of zeroes. Nothing else is in the process: a waiting container is this.
 """
 
-import struct
+import _struct as struct
 
 BASE = 0x400000  # where the file is mapped
 SCRATCH = 0x10000000  # the scratch memory: further off than the longest list
 SCRATCH_SIZE = 4096
 ENTRY = struct.Struct("<q11Q")
-
-# What a list says: READY on the sync pipe, STARTED on the status FIFO; and after, or instead of,
-# either of them the record of a failure.
-FAULT = struct.Struct("<Qq")  # the entry's address, the result
-READY = b"READY\0\0\0" + bytes(FAULT.size - 8)
-STARTED = b"S"
-# The step's name in the failure of a startContainer hook, whose errno is the hook's wait status.
-START_HOOK = "startContainer"
+_FAULT = struct.Struct("<Qq")
 
 # x86_64. The text is assembled with binutils and compared with the bytes by a test.
 ASSEMBLY_X86_64 = """
@@ -131,5 +124,5 @@ def elf(body: bytes) -> bytes:
 
 def position(record: bytes) -> "tuple[int, int]":
     """Read a record of a failure: (which entry of the list, errno)."""
-    entry, result = FAULT.unpack(record)
+    entry, result = _FAULT.unpack(record)
     return (entry - ENTRIES) // ENTRY.size, -result

@@ -1,7 +1,7 @@
 """The loopback interface of a new network namespace."""
 
 import _socket
-import struct
+import _struct as struct
 
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import IFF_UP, SIOCGIFFLAGS, SIOCSIFFLAGS

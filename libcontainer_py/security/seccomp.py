@@ -5,8 +5,8 @@ than everything else together. So a filter that was compiled once is kept; findi
 imports neither ctypes nor what compiles.
 """
 
+import _struct as struct
 import posix
-import struct
 
 from libcontainer_py.security import seccomp_cache
 

@@ -9,7 +9,8 @@ From the child come, in this order:
     {"step": NAME}              before each step: what it died in, if it dies
     {"mounts": true}            step 6: its mounts are made; it waits for an answer
     {"console": true}           step 7: with the master of the terminal, where there is one
-    {"finish": [...], …}        step 7: Python's work is over; it waits for an answer
+    {"finish": [...], …}        step 7: Python's work is over; it waits for an answer. With the
+                                steps of the finish list (`records.step_at`)
     READY                       the finish list: everything is dropped, it waits for `start`
     {"error": {...}}            or, at any point, what went wrong; the last message
     a record of a failure       the same from the finish list
@@ -77,8 +78,8 @@ class SyncPipe:
         )
 
     def announce(self, step: str) -> None:
-        """Say which step begins (child to parent)."""
-        self.send({"step": step})
+        """Say which step begins (child to parent). The name is one of ours, without quotes."""
+        self._socket.send(b'{"step":"%b"}' % step.encode(), _socket.MSG_NOSIGNAL)
 
     def receive_bytes(self, max_fds: int = 0) -> "tuple[bytes, list[int]]":
         """Receive one packet, and up to `max_fds` descriptors; b"" is the end of file.

@@ -29,6 +29,7 @@ source completions/lcpy.bash
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 _lcpy
 printf '%s\\n' "${COMPREPLY[@]}"
+wait
 """
 
 

@@ -76,3 +76,7 @@ def test_what_runc_has_beside_is_named(lcpy: "Lcpy", name: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert f"lcpy {name} is not built yet" in done.stderr
+    for words in ([name, "--help"], [name, "-h"], ["help", name]):  # which is no error
+        done = lcpy(*words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"NAME:\n   lcpy {name} - not built yet\n")

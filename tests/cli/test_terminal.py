@@ -85,6 +85,11 @@ class Outer:
         flags = termios.tcgetattr(self.slave)[3]
         return not flags & (termios.ECHO | termios.ICANON | termios.ISIG)
 
+    def hang_up(self) -> None:
+        """Close the window."""
+        os.close(self.master)
+        self.master = os.open("/dev/null", os.O_RDWR)
+
     def close(self) -> None:
         """Put it away, and the command with it."""
         if self.process is not None and self.process.poll() is None:
@@ -258,16 +263,16 @@ def test_the_size_is_the_controlling_terminals_where_no_stream_is_one(
     assert (tmp_path / "out").read_bytes() == b"33 77\n"
 
 
-def test_input_that_nobody_reads_holds_up_nothing(run: Run, outer: Outer, tmp_path: Path) -> None:
+def test_input_that_nobody_reads_holds_up_nothing(run: Run, outer: Outer) -> None:
     """More than the kernel keeps for a terminal, while the program writes, and reads only then."""
-    (tmp_path / "input").write_bytes(b"x" * 200_000)
-    with (tmp_path / "input").open("rb") as file:
-        process = run(
-            "stty raw -echo; seq 40000; head -c 200000 | wc -c",
-            stdin=file,
-            stdout=subprocess.PIPE,
-        )
-        shown, _error = process.communicate(timeout=SECONDS)
+    process = run(
+        "stty raw -echo; echo ready; sleep 0.5; seq 40000; head -c 200000 | wc -c",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert os.read(process.stdout.fileno(), 6) == b"ready\n"
+    shown, _error = process.communicate(b"x" * 200_000, timeout=SECONDS)
     assert process.returncode == 0
     assert shown.endswith(lines(40000) + b"200000\n"), shown[-100:]
 
@@ -279,6 +284,13 @@ def test_a_reader_that_leaves_hangs_the_terminal_up(run: Run, outer: Outer) -> N
     process.stdout.close()
     assert outer.end() != 0
     assert termios.tcgetattr(outer.slave) == outer.before
+
+
+def test_a_window_that_is_closed_hangs_the_terminal_up(run: Run, outer: Outer) -> None:
+    process = run("echo ready; read word || exit 8")
+    outer.expect(b"ready")
+    outer.hang_up()
+    assert process.wait(SECONDS) == 8
 
 
 def test_the_program_may_close_its_terminal_for_a_while(run: Run, outer: Outer) -> None:

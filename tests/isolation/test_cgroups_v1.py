@@ -724,9 +724,7 @@ def test_kill_overtakes_a_process_that_hops(cgroups: V1) -> None:
     assert cgroups.pids(all=True) == []
 
 
-def test_kill_gives_up_on_what_cannot_die(
-    cgroups: V1, sleeper: "subprocess.Popen[bytes]"
-) -> None:
+def test_kill_gives_up_on_what_cannot_die(cgroups: V1, sleeper: "subprocess.Popen[bytes]") -> None:
     """A process in a cgroup that is frozen from above does not even take SIGKILL."""
     cgroups.create({})
     cgroups.join(sleeper.pid)

@@ -6,6 +6,7 @@ right.
 
 import errno
 import os
+import posix
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -306,7 +307,7 @@ def test_a_link_put_where_we_were_about_to_make_something(
 
     (root / "host").symlink_to(host / "etc/passwd")
     root_fd = openat2(CWD, str(root), os.O_PATH | os.O_DIRECTORY)
-    monkeypatch.setattr(paths.posix, "mknod" if make_file else "mkdir", lose)
+    monkeypatch.setattr(posix, "mknod" if make_file else "mkdir", lose)
     make = paths.create_file_in_root if make_file else paths.mkdir_all_in_root
     try:
         with pytest.raises(OSError) as caught:

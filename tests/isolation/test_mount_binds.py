@@ -174,7 +174,7 @@ def test_remount(root: Path, volume: Path) -> None:
 
 def test_a_tmpfs_shows_the_mode_of_what_it_covers(root: Path) -> None:
     (root / "sticky").mkdir()
-    (root / "sticky").chmod(0o1777)
+    (root / "sticky").chmod(0o1750)
     config = [
         PROC,
         {"destination": "/sticky", "type": "tmpfs", "source": "tmpfs"},
@@ -186,7 +186,8 @@ def test_a_tmpfs_shows_the_mode_of_what_it_covers(root: Path) -> None:
         build(root, config)
         return [stat.S_IMODE(os.stat(f"/{name}").st_mode) for name in ("sticky", "fresh", "said")]
 
-    assert in_child(look, INSIDE) == [0o1777, 0o755, 0o700]
+    # One that had to be made has nothing to show: tmpfs's own default, as with runc and crun.
+    assert in_child(look, INSIDE) == [0o1750, 0o1777, 0o700]
 
 
 def test_a_read_only_tmpfs_is_read_only_last(root: Path, volume: Path) -> None:

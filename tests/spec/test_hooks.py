@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Bundle, Lcpy
+    from tests.conftest import Bundle, Lcpy
 
 RUNTIME_KINDS = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
 ORDER = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")

@@ -210,9 +210,7 @@ def test_disabled_does_nothing_but_says_what_it_cannot(monkeypatch: pytest.Monke
         with pytest.raises(StepError, match="there are none"):
             method()
     # A user namespace holds what rules about devices are for.
-    monkeypatch.setattr(
-        "libcontainer_py.cgroups.disabled.in_initial_user_namespace", lambda: False
-    )
+    monkeypatch.setattr("libcontainer_py.cgroups.disabled.in_initial_user_namespace", lambda: False)
     cgroups.create({"devices": [{"allow": False, "access": "rwm"}]})
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from libcontainer_py.linux.flags import AT_EMPTY_PATH, PR_SET_NO_NEW_PRIVS
 from libcontainer_py.linux.numbers import MACHINE
 from libcontainer_py.namespaces import finish, loop
 from libcontainer_py.namespaces.identity import setup_user
+from libcontainer_py.syncpipe.records import READY, STARTED, step_at
 
 pytestmark = pytest.mark.skipif(MACHINE != "x86_64", reason="the loop is written for x86_64 only")
 
@@ -84,12 +86,12 @@ def the_rest(bench: Bench, path: str, *argv: str, env: "list[str] | None" = None
 def test_ready_wait_and_exec(bench: Bench) -> None:
     the_rest(bench, "/bin/sh", "sh", "-c", 'echo "$0 $# $A"; env | wc -l', "x", "y", env=["A=ä b"])
     bench.run()
-    assert bench.record() == loop.READY
+    assert bench.record() == READY
     assert bench.record() == b""  # it has let go of the pipe
     os.write(bench.go, b"\0")
     assert bench.wait() == 0
     assert bench.output().splitlines()[0] == "x 1 ä b"
-    assert os.read(bench.status, 64) == loop.STARTED
+    assert os.read(bench.status, 64) == STARTED
 
 
 def test_what_waits_is_the_list_alone(bench: Bench) -> None:
@@ -121,7 +123,7 @@ def test_the_file_can_not_be_changed() -> None:
 def test_it_runs_from_a_private_tmpfs_where_memfds_may_not(bench: Bench) -> None:
     the_rest(bench, "/bin/true", "true")
     bench.run(finish._write_on_tmpfs)
-    assert bench.record() == loop.READY
+    assert bench.record() == READY
     os.write(bench.go, b"\0")
     assert bench.wait() == 0
 
@@ -142,7 +144,7 @@ def test_ids_and_no_new_privs(bench: Bench) -> None:
     bench.list.prctl(PR_SET_NO_NEW_PRIVS, 1)
     the_rest(bench, "/bin/cat", "cat", "/proc/self/status")
     bench.run()
-    assert bench.record() == loop.READY
+    assert bench.record() == READY
     os.write(bench.go, b"\0")
     assert bench.wait() == 0
     status = dict(line.split(":\t", 1) for line in bench.output().splitlines() if ":\t" in line)
@@ -162,7 +164,10 @@ def test_ids_that_changed_nothing_are_found_out(bench: Bench) -> None:
     the_rest(bench, "/bin/true", "true")
     bench.run()
     position, errno = loop.position(bench.record())
-    assert (bench.list.steps[position], errno) == (("SetupUser", "process.user", "read back"), 1)
+    assert (step_at(bench.list.steps, position), errno) == (
+        ("SetupUser", "process.user", "read back"),
+        1,
+    )
     assert bench.wait() == 1
 
 
@@ -173,7 +178,7 @@ def test_a_failing_call_names_its_step(bench: Bench) -> None:
     bench.run()
     position, errno = loop.position(bench.record())
     assert errno == 2
-    assert bench.list.steps[position] == ("FinalizeNamespace", "process.cwd", "/nowhere")
+    assert step_at(bench.list.steps, position) == ("FinalizeNamespace", "process.cwd", "/nowhere")
     assert bench.wait() == 1
 
 
@@ -194,15 +199,15 @@ def test_a_failing_exec_is_told_to_start_and_to_standard_error(
     make(path)
     the_rest(bench, str(path), "program")
     bench.run()
-    assert bench.record() == loop.READY
+    assert bench.record() == READY
     os.write(bench.go, b"\0")
     assert bench.wait() == 1
     assert bench.output() == f"exec {path}: {words}\n"
     answer = os.read(bench.status, 64)
-    assert answer[:1] == loop.STARTED
+    assert answer[:1] == STARTED
     position, told = loop.position(answer[1:])
     assert told == errno
-    assert bench.list.steps[position][0] == "Execv"
+    assert step_at(bench.list.steps, position)[0] == "Execv"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -210,7 +215,7 @@ def test_a_signal_ends_what_waits(bench: Bench, number: int) -> None:
     bench.list.end_by_signals()
     the_rest(bench, "/bin/true", "true")
     bench.run()
-    assert bench.record() == loop.READY
+    assert bench.record() == READY
     os.kill(bench.pid, number)
     assert bench.wait() == 128 + number
 
@@ -242,7 +247,7 @@ def test_an_unknown_architecture_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_record_is_the_entry_and_the_errno() -> None:
-    record = loop.FAULT.pack(loop.ENTRIES + 3 * loop.ENTRY.size, -13)
+    record = struct.pack("<Qq", loop.ENTRIES + 3 * loop.ENTRY.size, -13)
     assert loop.position(record) == (3, 13)
 
 

@@ -1,0 +1,28 @@
+"""What a finish list says: on the sync pipe READY, on the status FIFO of `start` STARTED; and after
+it, or instead of READY, the record of a failure: the entry's address and the call's result.
+"""
+
+RECORD_SIZE = 16
+READY = b"READY\0\0\0" + bytes(RECORD_SIZE - 8)
+STARTED = b"S"
+
+# The names of the steps that come after READY. In the record of a failed hook the result is the
+# hook's wait status.
+START_HOOK = "startContainer"
+EXEC = "Execv"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    # From which position of the list on; the step's name, the field of config.json, words.
+    Step = tuple[int, str, str | None, str]
+
+
+def step_at(steps: "Sequence[Step]", position: int) -> "tuple[str, str | None, str]":
+    """Which step a position of the list belongs to: (its name, the field, words)."""
+    found: tuple[str, str | None, str] = ("Finish", None, "")
+    for first, name, field, what in steps:
+        if first <= position:
+            found = (name, field, what)
+    return found
