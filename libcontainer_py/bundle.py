@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 _PACKAGE = __name__.rpartition(".")[0]
 _DIRECTORY = __file__.rpartition("/")[0]
 _CACHE = f"{_DIRECTORY}/__pycache__"
-_LIMIT = 1 << 24
 # What some runs of a command need and most don't: a filter is compiled once for each profile.
 _NOT_RECORDED = (
+    f"{_PACKAGE}.cli.log",
     f"{_PACKAGE}.cli.terminal",
     f"{_PACKAGE}.namespaces.console",
     f"{_PACKAGE}.security.seccomp_enosys",
     f"{_PACKAGE}.security.seccomp_library",
     f"{_PACKAGE}.security.seccomp_profile",
 )
-_Module: "type[ModuleType]" = type(sys)
 _Spec: "type[ModuleSpec]" = type(__spec__)
 
 
@@ -69,33 +68,39 @@ class _Recorder:
         return None
 
     def exec_module(self, module: "ModuleType") -> None:
-        path = str(module.__file__)
-        status = posix.stat(path)
-        with open(path, "rb") as file:
-            code: CodeType = compile(file.read(), path, "exec", dont_inherit=True, optimize=2)
-        exec(code, module.__dict__)
-        below = path.removeprefix(f"{_DIRECTORY}/")
-        self.entries.append((module.__name__, below, status.st_mtime_ns, status.st_size, code))
+        entry = _entry(module.__name__, str(module.__file__))
+        exec(entry[4], module.__dict__)
+        self.entries.append(entry)
 
     def write(self) -> None:
+        # What was imported before it could be recorded comes first.
+        first = [_entry(_PACKAGE, f"{_DIRECTORY}/__init__.py"), _entry(__name__, __file__)]
         temporary = f"{self.file}.{posix.getpid()}"
         fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o644)
         try:
-            posix.write(fd, marshal.dumps(self.entries))
+            posix.write(fd, marshal.dumps((replay.__code__, first + self.entries)))
         finally:
             posix.close(fd)
         posix.rename(temporary, self.file)
 
 
-def install(command: str) -> None:
-    """Take from the record what this command imports; where there is none, begin one."""
-    file = f"{_CACHE}/{command}.bundle.{sys.implementation.cache_tag}"
-    if not _replay(file) and posix.access(_CACHE, posix.W_OK):
+def _entry(name: str, path: str) -> "_Entry":
+    status = posix.stat(path)
+    with open(path, "rb") as file:
+        code: CodeType = compile(file.read(), path, "exec", dont_inherit=True, optimize=2)
+    below = path.removeprefix(f"{_DIRECTORY}/")
+    return name, below, status.st_mtime_ns, status.st_size, code
+
+
+def record(command: str) -> None:
+    """Begin a record of what this command imports, where one may be written."""
+    if posix.access(_CACHE, posix.W_OK):
+        file = f"{_CACHE}/{command}.bundle.{sys.implementation.cache_tag}"
         sys.meta_path.insert(0, _Recorder(file))  # type: ignore[arg-type]
 
 
 def finish(code: int) -> None:
-    """Write the record that `install` began, if it did. Nothing that fails here matters.
+    """Write the record that `record` began, if it did. Nothing that fails here matters.
 
     Help, and a command that failed (`code` is not 0), imported too little, or what only words an
     error: they leave it to the next one.
@@ -108,30 +113,26 @@ def finish(code: int) -> None:
             return
 
 
-def _replay(file: str) -> bool:
-    try:
-        fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        entries: list[_Entry] = marshal.loads(posix.read(fd, _LIMIT))
-        for _name, path, time, size, _code in entries:
-            status = posix.stat(f"{_DIRECTORY}/{path}")
-            if status.st_mtime_ns != time or status.st_size != size:
-                return False
-    except (OSError, ValueError, EOFError, TypeError):
-        return False
-    finally:
-        posix.close(fd)
+def replay(directory: str, entries: "list[_Entry]") -> bool:
+    """Make the modules of a record, where it is still true of the sources below `directory`.
+
+    `bin/lcpy` runs this from the record itself, before there is a module: it may use nothing of
+    this one's but `posix` and `sys`.
+    """
+    for _name, path, time, size, _code in entries:
+        status = posix.stat(f"{directory}/{path}")
+        if status.st_mtime_ns != time or status.st_size != size:
+            return False
     modules = sys.modules
     for name, path, _time, _size, code in entries:
-        module = modules[name] = _Module(name)
-        module.__file__ = origin = f"{_DIRECTORY}/{path}"
-        parent, _dot, last = name.rpartition(".")
+        module = modules[name] = type(sys)(name)
+        module.__file__ = origin = f"{directory}/{path}"
+        parent, dot, last = name.rpartition(".")
         module.__package__ = parent
         if origin.endswith("/__init__.py"):
             module.__package__ = name
             module.__path__ = [origin.removesuffix("/__init__.py")]
         exec(code, module.__dict__)
-        setattr(modules[parent], last, module)
+        if dot:
+            setattr(modules[parent], last, module)
     return True

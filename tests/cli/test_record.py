@@ -23,7 +23,7 @@ def recorded(checkout: Path, command: str) -> set[str]:
     """The modules in the record of a command; none where there is no record."""
     cache = checkout / "libcontainer_py/__pycache__"
     files = list(cache.glob(f"{command}.bundle.*"))
-    entries = marshal.loads(files[0].read_bytes()) if files else []
+    _replay, entries = marshal.loads(files[0].read_bytes()) if files else (None, [])
     return {entry[0].removeprefix("libcontainer_py.") for entry in entries}
 
 
