@@ -7,6 +7,7 @@ wait, and CPU the user and system time of everything that was waited for. Standa
 """
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -28,6 +29,7 @@ ID = f"lcpy-bench-{os.getpid()}"
 
 ROWS = (
     *("run true", "run true, CPU"),
+    *("run true, with a seccomp profile", "run true, with a seccomp profile, CPU"),
     *("create", "start", "delete -f"),
     *("create + start + delete -f", "create + start + delete -f, CPU"),
     "delete -f of a running one",
@@ -112,6 +114,54 @@ def make_bundle(directory: Path, name: str, args: list[str]) -> Path:
     return bundle
 
 
+# What the profile of `seccomp_profile` refuses: it is about the host, and no container's business.
+REFUSED = (
+    *("acct", "bpf", "delete_module", "finit_module", "fsconfig", "fsmount", "fsopen", "fspick"),
+    *("init_module", "iopl", "ioperm", "kexec_file_load", "kexec_load", "mount", "mount_setattr"),
+    *("move_mount", "open_tree", "perf_event_open", "pivot_root", "quotactl", "reboot", "setns"),
+    *("swapoff", "swapon", "syslog", "umount2", "unshare", "userfaultfd", "vhangup"),
+)
+ARCHITECTURES = ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32")
+_AUDIT_ARCH_X86_64 = 0xC000003E
+_CLONE_NEW = 0x7E020000  # every CLONE_NEW… flag that clone(2) takes, but CLONE_NEWTIME
+
+
+def seccomp_profile() -> dict[str, object]:
+    """A profile of the size that engines give every container: all that x86-64 has is allowed,
+    but for REFUSED, and for what depends on an argument.
+    """
+    library = ctypes.CDLL("libseccomp.so.2")
+    resolve = library.seccomp_syscall_resolve_num_arch
+    resolve.argtypes, resolve.restype = (ctypes.c_uint32, ctypes.c_int), ctypes.c_char_p
+    found = (resolve(_AUDIT_ARCH_X86_64, number) for number in range(512))
+    names = sorted({name.decode() for name in found if name} - {*REFUSED, "clone", "personality"})
+
+    def allow(names: list[str], *arguments: dict[str, object]) -> dict[str, object]:
+        return {"names": names, "action": "SCMP_ACT_ALLOW", "args": arguments}
+
+    def argument(op: str, value: int, **second: int) -> dict[str, object]:
+        return {"index": 0, "op": f"SCMP_CMP_{op}", "value": value, **second}
+
+    return {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 1,
+        "architectures": ARCHITECTURES,
+        "syscalls": [
+            allow(names),
+            allow(["clone"], argument("MASKED_EQ", _CLONE_NEW, valueTwo=0)),
+            *(allow(["personality"], argument("EQ", value)) for value in (0, 8, 0xFFFFFFFF)),
+        ],
+    }
+
+
+def with_seccomp(bundle: Path) -> str:
+    """Give a bundle the profile; return its path."""
+    config = json.loads((bundle / "config.json").read_text())
+    config["linux"]["seccomp"] = seccomp_profile()
+    (bundle / "config.json").write_text(json.dumps(config))
+    return str(bundle)
+
+
 def without_unified() -> None:
     """Go on in a mount namespace without the v2 half of a hybrid cgroup layout, if there is one.
 
@@ -177,6 +227,7 @@ def wait_for_end(pid: int) -> None:
 def measure(python: Path, runtimes: list[Runtime], directory: Path, rounds: int) -> Samples:
     """Run all rounds; return every sample."""
     true = str(make_bundle(directory, "true", ["/bin/true"]))
+    filtered = with_seccomp(make_bundle(directory, "filtered", ["/bin/true"]))
     sleep = str(make_bundle(directory, "sleep", ["/bin/sleep", "1000"]))
     samples: Samples = {}
 
@@ -189,10 +240,10 @@ def measure(python: Path, runtimes: list[Runtime], directory: Path, rounds: int)
         record("python3 -I -S -c pass", "python3", wall)
         record("python3 -I -S -c pass, CPU", "python3", cpu)
 
-    def run(runtime: Runtime) -> None:
-        wall, cpu = runtime.run("run", "--bundle", true, runtime.id)
-        record("run true", runtime.name, wall)
-        record("run true, CPU", runtime.name, cpu)
+    def run(row: str, bundle: str, runtime: Runtime) -> None:
+        wall, cpu = runtime.run("run", "--bundle", bundle, runtime.id)
+        record(row, runtime.name, wall)
+        record(f"{row}, CPU", runtime.name, cpu)
 
     def cycle(runtime: Runtime) -> None:
         create, create_cpu = runtime.run("create", "--bundle", true, runtime.id)
@@ -219,9 +270,13 @@ def measure(python: Path, runtimes: list[Runtime], directory: Path, rounds: int)
         wall, _ = runtime.run("delete", "-f", container)
         record("delete -f of a running one", runtime.name, wall)
 
+    runs = (
+        partial(run, "run true", true),
+        partial(run, "run true, with a seccomp profile", filtered),
+    )
     tasks: list[Callable[[], None]] = [bare]
     for runtime in runtimes:
-        tasks += [partial(task, runtime) for task in (run, cycle, running)]
+        tasks += [partial(task, runtime) for task in (*runs, cycle, running)]
     try:
         for number in range(rounds + 1):
             if number == 1:

@@ -2,7 +2,7 @@
 
 import posix
 
-from libcontainer_py.errors import Error
+from libcontainer_py.errors import Error, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +35,23 @@ def _create_options(words: "Words", detach: bool) -> "dict[str, Any]":
         "pid_file": flags["pid-file"],
         "no_pivot": flags["no-pivot"],
         "no_new_keyring": flags["no-new-keyring"],
+        "listen_fds": _listen_fds(),
         "preserve_fds": flags["preserve-fds"],
         "console_socket": flags["console-socket"],
         "detach": detach,
     }
+
+
+def _listen_fds() -> int:
+    """How many sockets we were handed for the container to listen on (sd_listen_fds(3))."""
+    environment = posix.environ
+    try:
+        # Else they are somebody else's, whose environment we have but for that.
+        if int(environment[b"LISTEN_PID"]) != posix.getpid():
+            return 0
+        return max(0, int(environment[b"LISTEN_FDS"]))
+    except (KeyError, ValueError):
+        return 0
 
 
 def _create(words: "Words", detach: bool) -> "Container":
@@ -66,12 +79,21 @@ def create(words: "Words") -> int:
 def run(words: "Words") -> int:
     """`lcpy run`: its exit code is the program's, or 128 + the signal that ended it."""
     from libcontainer_py.cli import foreground
+    from libcontainer_py.syncpipe.records import EXEC
 
     detach = words.flags["detach"]
     if not detach:
         foreground.prepare(subreaper=not words.flags["no-subreaper"])
     container = _create(words, detach)
-    return foreground.run(container, detach=detach, keep=words.flags["keep"])
+    try:
+        return foreground.run(container, detach=detach, keep=words.flags["keep"])
+    except StepError as error:
+        if detach or error.step != EXEC:
+            raise
+        # Its program could not be run, and said so on its own standard error, which is ours.
+        if words.log is not None:
+            words.log.error(f"lcpy run failed: {error}", said=True)
+        return 1
 
 
 def start(words: "Words") -> int:
@@ -83,10 +105,9 @@ def start(words: "Words") -> int:
 def state(words: "Words") -> int:
     """`lcpy state`."""
     from libcontainer_py import jsontext
+    from libcontainer_py.cli.main import print_text
 
-    text = jsontext.dumps(_container(words).state(), indent=2)
-    posix.write(1, text.encode("utf-8", "backslashreplace"))
-    return 0
+    return print_text(jsontext.dumps(_container(words).state(), indent=2))
 
 
 def kill(words: "Words") -> int:

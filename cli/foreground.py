@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from libcontainer_py.cli.terminal import Terminal
     from libcontainer_py.container import Container, Process
 
-# What is not for the container: a child's end, and what the Go runtime sends itself (a program
-# that is told to relay everything would see it from runc's own callers).
-_NOT_RELAYED = (_signal.SIGCHLD, _signal.SIGURG)
+# What is not for the container: a child's end, what the Go runtime sends itself (a program that is
+# told to relay everything would see it from runc's own callers), and what our own writes to a
+# closed pipe bring (blocked, it arrives though Python ignores it).
+_NOT_RELAYED = (_signal.SIGCHLD, _signal.SIGURG, _signal.SIGPIPE)
 # These are this process's own faults and can't be taken by waiting.
 _FAULTS = (_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGTRAP)
 _WAITED = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP, *_FAULTS}
@@ -24,8 +25,6 @@ def prepare(*, subreaper: bool) -> None:
 
     Signals are blocked and taken by waiting for them, so there is no handler and no race with one.
     """
-    # Where a careless caller left it ignored, the kernel would reap the container unseen.
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_BLOCK, _WAITED)
     if subreaper:
         syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -46,6 +45,7 @@ def run(container: "Container", *, detach: bool, keep: bool) -> int:
         container.start()
     except BaseException:
         if terminal is not None:
+            terminal.drain()  # a hook may have said there why it failed
             terminal.restore()
         container.delete(force=True)
         raise

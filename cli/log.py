@@ -39,10 +39,14 @@ class Log:
                 why = words(error.errno or 0)
                 raise Error(f"--log: open {shown(options['log'])}: {why}") from None
 
-    def error(self, message: str) -> None:
-        """Log an error; where the log is a file, say it on standard error too."""
-        self._line("error", message)
-        if self._fd != 2:
+    def error(self, message: str, *, said: bool = False) -> None:
+        """Log an error; where the log is a file, say it on standard error too.
+
+        `said`: standard error has it already, from somebody else.
+        """
+        if self._fd != 2 or not said:
+            self._line("error", message)
+        if self._fd != 2 and not said:
             _write(2, message + "\n")
 
     def warning(self, message: str) -> None:

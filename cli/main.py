@@ -4,6 +4,7 @@ What a command does not need, it does not import: the log when there is nothing 
 when nobody asks. `state` has less than three milliseconds for all of it.
 """
 
+import _signal
 import posix
 
 from libcontainer_py.cli.parse import UsageError, Words, boolean
@@ -22,6 +23,8 @@ def main(arguments: "list[str]") -> int:
     notes: list[str] = []
     raised: BaseException | None = None
     _open_missing_streams()
+    # Where a careless caller left it ignored, the kernel would reap hooks and containers unseen.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     try:
         words = Words(arguments)
         return _run(words)

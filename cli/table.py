@@ -65,7 +65,7 @@ _CREATE = (
     Flag("--pid-file", "file to write the process id to", "file"),
     Flag("--no-pivot", "move the root instead of pivot_root, for a root on a ramdisk"),
     Flag("--no-new-keyring", "leave the container in the caller's session keyring"),
-    Flag("--preserve-fds", "pass descriptors 3 to 2 + N on to the container", "N", 0),
+    Flag("--preserve-fds", "pass N descriptors on, from 3 (and those of LISTEN_FDS) on", "N", 0),
 )
 
 GLOBAL = (

@@ -45,7 +45,7 @@ complete -c lcpy -n '__fish_seen_subcommand_from create' -l console-socket -r -F
 complete -c lcpy -n '__fish_seen_subcommand_from create' -l pid-file -r -F -d 'file to write the process id to'
 complete -c lcpy -n '__fish_seen_subcommand_from create' -l no-pivot -d 'move the root instead of pivot_root, for a root on a ramdisk'
 complete -c lcpy -n '__fish_seen_subcommand_from create' -l no-new-keyring -d 'leave the container in the caller'\''s session keyring'
-complete -c lcpy -n '__fish_seen_subcommand_from create' -l preserve-fds -x -d 'pass descriptors 3 to 2 + N on to the container (default: 0)'
+complete -c lcpy -n '__fish_seen_subcommand_from create' -l preserve-fds -x -d 'pass N descriptors on, from 3 (and those of LISTEN_FDS) on (default: 0)'
 complete -c lcpy -n '__fish_seen_subcommand_from create' -l help -s h -d 'show help'
 
 complete -c lcpy -n '__fish_seen_subcommand_from delete' -l force -s f -d 'kill it first where it is running'
@@ -68,7 +68,7 @@ complete -c lcpy -n '__fish_seen_subcommand_from run' -l console-socket -r -F -d
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l pid-file -r -F -d 'file to write the process id to'
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l no-pivot -d 'move the root instead of pivot_root, for a root on a ramdisk'
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l no-new-keyring -d 'leave the container in the caller'\''s session keyring'
-complete -c lcpy -n '__fish_seen_subcommand_from run' -l preserve-fds -x -d 'pass descriptors 3 to 2 + N on to the container (default: 0)'
+complete -c lcpy -n '__fish_seen_subcommand_from run' -l preserve-fds -x -d 'pass N descriptors on, from 3 (and those of LISTEN_FDS) on (default: 0)'
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l detach -s d -d 'do not wait for the container'\''s end'
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l keep -d 'do not delete the container at its end'
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l no-subreaper -d 'do not reap reparented processes'

@@ -10,6 +10,7 @@ __all__ = [
     "NotFound",
     "Process",
     "Runtime",
+    "Spec",
     "StepError",
     "WrongState",
 ]
@@ -20,14 +21,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from libcontainer_py.container import DEVNULL, PIPE, Container, Process, Runtime
     from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError, WrongState
+    from libcontainer_py.spec.model import Spec
 
 
 def __getattr__(name: str) -> object:
     # Loaded when asked for: `import libcontainer_py` is on the path of every command.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from libcontainer_py import container, errors
+    value: object
+    if name == "Spec":
+        from libcontainer_py.spec.model import Spec as value
+    else:
+        from libcontainer_py import container, errors
 
-    value = getattr(errors, name, None) or getattr(container, name)
+        value = getattr(errors, name, None) or getattr(container, name)
     globals()[name] = value
     return value

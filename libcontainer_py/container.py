@@ -212,8 +212,10 @@ class Container:
             status = states.status(record)
             if status == STOPPED:
                 raise WrongState("cannot start a container that has stopped")
+            if status == states.RUNNING:
+                raise WrongState("cannot start an already running container")
             if status != CREATED:
-                raise WrongState(f"cannot start an already {status} container")
+                raise WrongState(f"cannot start a container in the {status} state")
             self._start(record)
             record["started"] = True
             directory.write(record)
@@ -225,7 +227,10 @@ class Container:
     def _start(self, record: "dict[str, Any]") -> None:
         from libcontainer_py.syncpipe.records import START_HOOK, STARTED
 
-        pidfd = posix.pidfd_open(record["pid"])
+        try:
+            pidfd = self._pidfd(record)
+        except WrongState:
+            raise WrongState("cannot start a container that has stopped") from None
         try:
             answer = _let_go(self._directory, pidfd, _seconds(record))
             if answer is None:
@@ -271,11 +276,11 @@ class Container:
         if all:
             self._kill_all(record, signal)
             return
-        stopped = states.status(record) == STOPPED
+        status = states.status(record)
         if signal == _SIGKILL and self._shares_pids(record):
-            self._kill_shared(record, stopped)
+            self._kill_shared(record, status == STOPPED)
             return
-        if stopped:
+        if status == STOPPED:
             raise WrongState("container not running")
         pidfd = self._pidfd(record)
         try:
@@ -286,6 +291,11 @@ class Container:
             raise StepError("kill", error.errno or 0, f"signal {signal}") from None
         finally:
             posix.close(pidfd)
+        if signal == _SIGKILL and states.frozen(record):
+            # On cgroup v1 the frozen don't die.
+            from libcontainer_py.cgroups import manager
+
+            manager.load(record["cgroups"]).thaw()
 
     @staticmethod
     def _shares_pids(record: "dict[str, Any]") -> bool:
@@ -304,11 +314,16 @@ class Container:
     def _kill_all(self, record: "dict[str, Any]", signal: int) -> None:
         from libcontainer_py.cgroups import manager
 
-        for pid in manager.load(record["cgroups"]).pids(all=True):
+        cgroups = manager.load(record["cgroups"])
+        for pid in cgroups.pids(all=True):
             try:
                 posix.kill(pid, signal)
             except ProcessLookupError:
                 continue
+            except OSError as error:
+                raise StepError("kill", error.errno or 0, f"signal {signal}") from None
+        if signal == _SIGKILL and states.frozen(record):
+            cgroups.thaw()
 
     def _pidfd(self, record: "dict[str, Any]") -> int:
         """A pidfd of the first process: proved to be it, not a later one with its number."""
@@ -333,9 +348,10 @@ class Container:
         """
         directory = self._directory
         try:
-            directory.lock()
+            self._lock_to_delete(force)
         except NotFound:
-            if force:
+            # `create` says that it exists: so it must go.
+            if force or directory.remove_empty():
                 return
             raise
         try:
@@ -352,23 +368,46 @@ class Container:
 
                     self.warnings += run_poststop(record)
             else:
-                self._kill_waiting()
+                self._end_without_record()
             directory.remove()
         finally:
             directory.unlock()
 
+    def _lock_to_delete(self, force: bool) -> None:
+        directory = self._directory
+        if not force:
+            directory.lock()
+        elif not directory.lock_within(0):
+            # Whoever has the lock may wait for the container: `start` does for its hooks, which
+            # can be programs of the image's. And nobody can be let wait for ever.
+            try:
+                self._kill_first(directory.read())
+            except Error:
+                pass  # there is no record yet, or a damaged one
+            if not directory.lock_within(_KILL_SECONDS):
+                raise Error(f"container {self.id}: another command is still at work on it")
+
     def _record_to_delete(self, force: bool) -> "dict[str, Any] | None":
+        """The record; None where there is none, though the lock was: a `create` was killed."""
         try:
             return self._directory.read()
         except NotFound:
-            # The lock was there: a `create` was killed before it wrote its record.
-            if force:
-                return None
-            raise
+            return None
         except Error:
             if force:
                 return None
             raise
+
+    def _end_without_record(self) -> None:
+        """Kill and remove what `create` has left behind, or what a damaged record was about."""
+        from libcontainer_py.cgroups import manager
+
+        self._kill_waiting()
+        state = self._directory.read_cgroups()
+        if state is not None:
+            cgroups = manager.load(state)
+            cgroups.kill()
+            cgroups.remove()
 
     def _end(self, record: "dict[str, Any]", status: str) -> None:
         """Kill what still runs, and remove the cgroups."""
@@ -377,6 +416,8 @@ class Container:
         cgroups = manager.load(record["cgroups"])
         if not record["pid"]:
             self._kill_waiting()
+            if self._directory.read_cgroups() is not None:
+                cgroups.kill()  # what its hooks have started can outlive it
         elif status != STOPPED:
             self._kill_first(record, cgroups)
         if record["pid"] and (not record["pid_namespace"] or status != STOPPED):
@@ -415,15 +456,17 @@ class Container:
     def _kill_waiting(self) -> None:
         """Kill the child of a `create` that was killed before it wrote down whose child it is.
 
-        It waits for `start`, and is the one who has our FIFO open. What else may be in the cgroups
-        that the record names was there before.
+        It waits for `start`, and is the one who has our FIFO open. (What is in the cgroups that the
+        record names is the container's where there is a cgroups.json; else it was there before.)
         """
+        from libcontainer_py.linux.pathnames import real
+
         try:
-            fifo = posix.stat(self._directory.file("go"))
+            path = real(self._directory.file("go"))
         except FileNotFoundError:
             return
         for name in posix.listdir("/proc"):
-            if name.isdecimal() and _holds(name, fifo):
+            if name.isdecimal() and _holds(name, path):
                 pid = int(name)
                 self._kill_first({"pid": pid, "start": states.start_time(pid)})
 
@@ -449,6 +492,7 @@ class Runtime:
         stdout: "int | IO[Any] | None" = None,
         stderr: "int | IO[Any] | None" = None,
         pid_file: "str | os.PathLike[str] | None" = None,
+        listen_fds: int = 0,
         preserve_fds: int = 0,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
@@ -462,7 +506,9 @@ class Runtime:
             bundle: the directory with config.json
             stdin, stdout, stderr: a descriptor, a file, PIPE, DEVNULL, or None for the caller's own
             pid_file: a file to write the process id to
-            preserve_fds: pass the descriptors 3 to 3 + preserve_fds - 1 on
+            listen_fds: pass so many descriptors from 3 on as sockets to listen on, and say so as
+                sd_listen_fds(3) wants it
+            preserve_fds: pass so many descriptors on, from 3 (and those of listen_fds) on
             no_pivot: move the root instead of pivot_root(2)
             no_new_keyring: leave the container in the caller's session keyring
             console_socket: a UNIX socket that gets the master of the terminal, where config.json
@@ -482,6 +528,7 @@ class Runtime:
         try:
             options = Options(
                 stdio=streams.childs,
+                listen_fds=listen_fds,
                 preserve_fds=preserve_fds,
                 pid_file=None if pid_file is None else _absolute(pid_file),
                 no_pivot=no_pivot,
@@ -601,28 +648,37 @@ def _absolute(path: "str | os.PathLike[str]") -> str:
     return text if text.startswith("/") else f"{posix.getcwd()}/{text}"
 
 
-def _holds(pid: str, file: "os.stat_result") -> bool:
-    """Has a process this file open?"""
+def _holds(pid: str, path: str) -> bool:
+    """Has a process this file open? By its name: to look at the file itself could wait for whoever
+    serves a file system to a container, maybe for ever.
+    """
     directory = f"/proc/{pid}/fd"
     try:
-        for fd in posix.listdir(directory):
-            held = posix.stat(f"{directory}/{fd}")
-            if (held.st_dev, held.st_ino) == (file.st_dev, file.st_ino):
-                return True
+        names = posix.listdir(directory)
     except OSError:
-        pass  # it has ended meanwhile, or closed the descriptor
+        return False  # it has ended meanwhile
+    for name in names:
+        try:
+            if posix.readlink(f"{directory}/{name}") == path:
+                return True
+        except OSError:
+            continue  # closed meanwhile
     return False
 
 
 def _start_failed(steps: "list[Any]", failure: bytes) -> StepError:
     """Word the record of a failure that came after READY: a hook's, or the program's."""
     from libcontainer_py.namespaces.loop import position
-    from libcontainer_py.syncpipe.records import START_HOOK, step_at
+    from libcontainer_py.syncpipe.records import HOOK_ENDED, START_HOOK, step_at
 
     place, errno = position(failure)
     name, field, what = step_at(steps, place)
-    if name == START_HOOK:
-        return StepError(name, 0, f"error running hook {shown(what)}: {_ended(errno)}", field=field)
+    if name in (START_HOOK, HOOK_ENDED):
+        number = str(field).rpartition("[")[2].rstrip("]")
+        what = f"error running {START_HOOK} hook #{number}: {shown(what)}"
+        if name == START_HOOK:
+            return StepError(START_HOOK, errno, what, field=field)
+        return StepError(START_HOOK, 0, f"{what}: {_ended(errno)}", field=field)
     return StepError(name, errno, f"exec {shown(what)}", field=field)
 
 

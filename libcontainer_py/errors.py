@@ -26,6 +26,7 @@ WORDS: "Mapping[int, str]" = {
     7: "argument list too long",
     8: "exec format error",
     9: "bad file descriptor",
+    10: "no child processes",
     11: "resource temporarily unavailable",
     12: "cannot allocate memory",
     13: "permission denied",
@@ -38,6 +39,7 @@ WORDS: "Mapping[int, str]" = {
     22: "invalid argument",
     24: "too many open files",
     26: "text file busy",
+    27: "file too large",
     28: "no space left on device",
     30: "read-only file system",
     32: "broken pipe",
@@ -48,9 +50,11 @@ WORDS: "Mapping[int, str]" = {
     40: "too many levels of symbolic links",
     61: "no data available",
     75: "value too large for defined data type",
+    90: "message too long",
     95: "operation not supported",
     110: "connection timed out",
     111: "connection refused",
+    122: "disk quota exceeded",
 }
 
 

@@ -42,7 +42,7 @@ def features() -> "dict[str, Any]":
             "capabilities": list(capabilities.NAMES[: capabilities.last_capability() + 1]),
             "cgroup": {
                 "v1": True,
-                "v2": False,
+                "v2": True,
                 "systemd": False,
                 "systemdUser": False,
                 "rdma": _works("linux.resources.rdma"),

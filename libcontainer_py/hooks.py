@@ -8,12 +8,22 @@ its standard input.
 """
 
 import _signal
+import fcntl
 import posix
-import select
 
 from libcontainer_py import jsontext
-from libcontainer_py.errors import StepError, quoted, words
+from libcontainer_py.errors import StepError, quoted, shown, words
+from libcontainer_py.linux.flags import (
+    F_ADD_SEALS,
+    F_SEAL_GROW,
+    F_SEAL_SEAL,
+    F_SEAL_SHRINK,
+    F_SEAL_WRITE,
+    MFD_ALLOW_SEALING,
+    MFD_CLOEXEC,
+)
 from libcontainer_py.linux.syscalls import close_range
+from libcontainer_py.linux.wait import wait_for_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,11 +48,15 @@ def state_of(record: "dict[str, Any]", status: str, pid: int) -> bytes:
 
 
 def in_memory(data: bytes) -> int:
-    """Put data into a file in memory; returns a descriptor of it, at its beginning."""
-    fd = posix.memfd_create("state", posix.MFD_CLOEXEC)
+    """Put data into a file in memory; returns a descriptor of it, at its beginning.
+
+    It is sealed: the hook that reads it can't change what the next one reads.
+    """
+    fd = posix.memfd_create("state", MFD_CLOEXEC | MFD_ALLOW_SEALING)
     while data:
         data = data[posix.write(fd, data) :]
     posix.lseek(fd, 0, 0)
+    fcntl.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
     return fd
 
 
@@ -70,7 +84,10 @@ def run_poststop(record: "dict[str, Any]") -> "list[str]":
     warnings = []
     state = state_of(record, "stopped", 0)
     for index, hook in enumerate(record["hooks"].get("poststop") or ()):
-        failure = _run(hook, state, record["bundle"])
+        try:
+            failure = _run(hook, state, record["bundle"])
+        except OSError as error:
+            failure = words(error.errno or 0)
         if failure:
             warnings.append(f"error running poststop hook #{index}: {failure}")
     return warnings
@@ -89,11 +106,13 @@ def _run(hook: "dict[str, Any]", state: bytes, cwd: str) -> str:
         posix.close(refusal)
         refusal = -1
         errno = int.from_bytes(posix.read(refused, 4), "little")
-        status = _wait(pid, hook.get("timeout"))
+        late, status = _wait(pid, hook.get("timeout"))
         if errno:
-            return f"fork/exec {hook['path']}: {words(errno)}"
-        if status is None:
+            return f"fork/exec {shown(hook['path'])}: {words(errno)}"
+        if late:
             return f"hook ran past specified timeout of {hook['timeout']:.1f}s"
+        if status is None:
+            return "its exit status is lost: SIGCHLD is ignored here"
         if status == 0:
             return ""
         how = f"exit status {status}" if status > 0 else f"signal: {-status}"
@@ -133,21 +152,33 @@ def _become(hook: "dict[str, Any]", given: int, said: int, refusal: int, cwd: st
         posix._exit(127)
 
 
-def _wait(pid: int, timeout: "int | None") -> "int | None":
-    """Wait for the hook: its exit status, -N for a signal; None when it had to be killed."""
+def _wait(pid: int, timeout: "int | None") -> "tuple[bool, int | None]":
+    """Wait for the hook; returns (it had to be killed, its exit status or -N for a signal).
+
+    Its status is None where the kernel has reaped it, as it does for whoever ignores SIGCHLD.
+    """
     late = False
-    if timeout:
-        pidfd = posix.pidfd_open(pid)
-        try:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            late = not poll.poll(timeout * 1000)
+    try:
+        if timeout:
+            late = not _ends_within(pid, timeout)
             if late:
                 posix.kill(pid, _SIGKILL)
-        finally:
-            posix.close(pidfd)
-    _pid, status = posix.waitpid(pid, 0)
-    return None if late else posix.waitstatus_to_exitcode(status)
+        _pid, status = posix.waitpid(pid, 0)
+    except (ChildProcessError, ProcessLookupError):
+        return late, None
+    except KeyboardInterrupt:
+        posix.kill(pid, _SIGKILL)
+        posix.waitpid(pid, 0)
+        raise
+    return late, posix.waitstatus_to_exitcode(status)
+
+
+def _ends_within(pid: int, seconds: int) -> bool:
+    pidfd = posix.pidfd_open(pid)
+    try:
+        return wait_for_end(pidfd, seconds)
+    finally:
+        posix.close(pidfd)
 
 
 def _encode(text: str) -> bytes:

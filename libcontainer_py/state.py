@@ -1,6 +1,8 @@
 """State on disk: one directory a container, below the root directory of the state.
 
     state.json   what is known of it: written to a temporary name and renamed, so never half a file
+    cgroups.json its cgroups alone, written once, before the child: what `delete --force` goes by
+                 where state.json is damaged
     go, status   the two FIFOs between `start` and the finish list
     lock         flock(2) on it is held by every command that changes something
 
@@ -16,7 +18,7 @@ import posix
 import time
 
 from libcontainer_py import jsontext
-from libcontainer_py.errors import ConfigError, Error, Exists, NotFound
+from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,26 +26,25 @@ if TYPE_CHECKING:
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
-_LIMIT = 1 << 20
+# More than the annotations and hooks of the largest config.json.
+_LIMIT = 64 << 20
 # What a record must hold: one of another version, or a damaged one, may not.
-_KEYS = frozenset(
-    (
-        "annotations",
-        "bundle",
-        "cgroups",
-        "created",
-        "hooks",
-        "id",
-        "list",
-        "ociVersion",
-        "pid",
-        "pid_namespace",
-        "rootfs",
-        "start",
-        "start_steps",
-        "started",
-    )
-)
+_TYPES = {
+    "annotations": dict,
+    "bundle": str,
+    "cgroups": dict,
+    "created": str,
+    "hooks": dict,
+    "id": str,
+    "list": list,
+    "ociVersion": str,
+    "pid": int,
+    "pid_namespace": bool,
+    "rootfs": str,
+    "start": int,
+    "start_steps": list,
+    "started": bool,
+}
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _MAX_ID = 255  # NAME_MAX: it is a directory's name
 
@@ -107,7 +108,7 @@ class StateDir:
         except FileExistsError:
             raise Exists(f"container with given ID already exists: {self.container_id}") from None
         try:
-            self.lock()
+            self._lock(posix.O_CREAT, fcntl.LOCK_EX)
         except OSError:
             posix.rmdir(self.path)
             raise
@@ -118,12 +119,51 @@ class StateDir:
         Raises:
             NotFound: there is no such container, or it was deleted while we waited
         """
-        name = self.file("lock")
+        self._lock(0, fcntl.LOCK_EX)
+
+    def lock_within(self, seconds: float) -> bool:
+        """The same, but tell whether that was possible in so many seconds."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self._lock(0, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    return False
+                time.sleep(0.005)
+            else:
+                return True
+
+    def _refuse_foreign(self) -> None:
+        """What lies there says whom to kill and what to run: believed only if none but us wrote it.
+
+        Raises:
+            NotFound: there is no such container
+            Error: the directory belongs to somebody else, or others may write to it
+        """
         try:
-            fd = posix.open(name, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
+            status = posix.lstat(self.path)
         except (FileNotFoundError, NotADirectoryError):
             raise self.not_found() from None
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        if status.st_uid != posix.geteuid() or status.st_mode & 0o022:
+            raise Error(f"{shown(self.path)} is not ours alone: nothing is done by what is in it")
+
+    def _lock(self, create: int, how: int) -> None:
+        self._refuse_foreign()
+        name = self.file("lock")
+        flags = posix.O_RDWR | posix.O_CLOEXEC
+        try:
+            fd = posix.open(name, flags | create, 0o600)
+        except (FileNotFoundError, NotADirectoryError):
+            # Made only where a container is: in another directory we have no business.
+            if not posix.access(self.file("state.json"), posix.F_OK):
+                raise self.not_found() from None
+            fd = posix.open(name, flags | posix.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, how)
+        except BaseException:
+            posix.close(fd)
+            raise
         try:
             same = posix.stat(name).st_ino == posix.fstat(fd).st_ino
         except FileNotFoundError:
@@ -158,17 +198,13 @@ class StateDir:
         return NotFound(f"container does not exist: {self.container_id}")
 
     def write(self, state: "dict[str, Any]") -> None:
-        """Write state.json: all of it, or nothing."""
+        """Write state.json: all of it, or nothing.
+
+        Raises:
+            StepError: `SaveState`, with the file
+        """
         temporary = self.file(".state.json")
-        fd = posix.open(
-            temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600
-        )
-        try:
-            data = jsontext.dumps(state).encode("utf-8", "surrogatepass")
-            while data:
-                data = data[posix.write(fd, data) :]
-        finally:
-            posix.close(fd)
+        _write(temporary, state)
         posix.rename(temporary, self.file("state.json"))
 
     def read(self) -> "dict[str, Any]":
@@ -176,16 +212,17 @@ class StateDir:
 
         Raises:
             NotFound: there is none
-            Error: it is not ours
+            Error: it is damaged, or somebody else's
         """
         try:
             fd = posix.open(self.file("state.json"), posix.O_RDONLY | posix.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             raise self.not_found() from None
         try:
+            self._refuse_foreign()
             data = b""
             while len(data) <= _LIMIT:
-                part = posix.read(fd, _LIMIT)
+                part = posix.read(fd, 1 << 20)
                 if not part:
                     break
                 data += part
@@ -203,9 +240,28 @@ class StateDir:
         record: dict[str, Any] = state
         return record
 
+    def write_cgroups(self, state: "dict[str, Any]") -> None:
+        """Write cgroups.json, from `Cgroups.state`: cgroups that hold nothing but the container."""
+        _write(self.file("cgroups.json"), state)
+
+    def read_cgroups(self) -> "dict[str, Any] | None":
+        """Read cgroups.json; None where there is none, or but a part of it."""
+        try:
+            fd = posix.open(self.file("cgroups.json"), posix.O_RDONLY | posix.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            text = posix.read(fd, 1 << 20).decode("utf-8", "surrogatepass")
+            state = jsontext.loads(text)
+        except ValueError:
+            return None
+        finally:
+            posix.close(fd)
+        return state if isinstance(state, dict) else None
+
     def remove(self) -> None:
         """Remove it with all that is in it. What is gone already is fine."""
-        for name in ("go", "status", ".state.json", "state.json", "lock"):
+        for name in ("go", "status", ".state.json", "state.json", "cgroups.json", "lock"):
             try:
                 posix.unlink(self.file(name))
             except FileNotFoundError:
@@ -214,6 +270,28 @@ class StateDir:
             posix.rmdir(self.path)
         except FileNotFoundError:
             return
+
+    def remove_empty(self) -> bool:
+        """Remove what a `create` that was killed at its first step leaves; tell if it was that."""
+        try:
+            posix.rmdir(self.path)
+        except OSError:
+            return False
+        return True
+
+
+def _write(path: str, state: "dict[str, Any]") -> None:
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC
+    data = jsontext.dumps(state).encode("utf-8", "surrogatepass")
+    try:
+        fd = posix.open(path, flags, 0o600)
+        try:
+            while data:
+                data = data[posix.write(fd, data) :]
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        raise StepError("SaveState", error.errno or 0, f"write {shown(path)}") from None
 
 
 def _make_directories(path: str) -> None:
@@ -231,7 +309,11 @@ def _make_directories(path: str) -> None:
 
 
 def _is_record(state: "Any", container_id: str) -> bool:
-    return isinstance(state, dict) and state.keys() >= _KEYS and state["id"] == container_id
+    return (
+        isinstance(state, dict)
+        and all(isinstance(state.get(name), kind) for name, kind in _TYPES.items())
+        and state["id"] == container_id
+    )
 
 
 def start_time(pid: int) -> int:
@@ -265,20 +347,27 @@ def status(state: "dict[str, Any]") -> str:
         except (FileNotFoundError, ProcessLookupError):
             return STOPPED
         if [executable.st_dev, executable.st_ino] == state["list"]:
-            return CREATED
-    return PAUSED if _frozen(state) else RUNNING
+            return PAUSED if frozen(state) else CREATED
+    return PAUSED if frozen(state) else RUNNING
 
 
-def _frozen(state: "dict[str, Any]") -> bool:
+def frozen(state: "dict[str, Any]") -> bool:
+    """Is a container frozen, itself or with a cgroup above its own?"""
     paths = state["cgroups"].get("paths") or {}
-    if "freezer" not in paths:
+    if "freezer" in paths:
+        file, thawed = paths["freezer"] + "/freezer.state", b"THAWED\n"
+    elif state["cgroups"]["driver"] == "v2":
+        file, thawed = paths[""] + "/cgroup.events", b"frozen 0\n"
+    else:
         return False
     try:
-        fd = posix.open(paths["freezer"] + "/freezer.state", posix.O_RDONLY | posix.O_CLOEXEC)
+        fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        return posix.read(fd, 16) != b"THAWED\n"
+        return thawed not in posix.read(fd, 64)
+    except OSError:  # ENODEV: removed meanwhile
+        return False
     finally:
         posix.close(fd)
 

@@ -38,14 +38,12 @@ FIELDS = (
     "linux.resources.network.classID",
     "linux.resources.network.priorities",
     "linux.resources.rdma",
-    "linux.resources.unified",
 )
 NAMESPACES = (
     "user",
     "time",
 )
 MOUNT_OPTIONS = (
-    "tmpcopyup",
     "idmap",
     "ridmap",
 )

@@ -14,6 +14,7 @@ can't drift apart unseen.
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 Schema = dict[str, Any]
@@ -25,7 +26,10 @@ OUTPUT = os.path.join(HERE, "accept.py")
 HEADER = '''\
 # Written by compile.py from schema/config.json: don't edit. Loops, because any() is slower.
 # ruff: noqa: SIM110
-"""Does a parsed config.json fit the schema? `accept` says yes or no, and nothing more."""
+"""Does a parsed config.json fit the schema? `accept` says yes or no, and nothing more.
+
+`NAMES` are the names of all members in the schema; `MAPS` those whose own members have any name.
+"""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +65,18 @@ class Compiler:
         self.define("accept", self.schema)
         for name, schema in self.schema["$defs"].items():
             self.define(f"_{name}", schema)
-        return HEADER + "".join(f"\n\n{source}" for source in self.functions.values())
+        functions = "".join(f"\n\n{source}" for source in self.functions.values())
+        return HEADER + self.names() + functions
+
+    def names(self) -> str:
+        """The names of all members, and of those whose members have any name."""
+        members = dict(_members(self.schema))
+        maps = [name for name, part in members.items() if "additionalProperties" in part]
+        listed = "".join(f"        {literal(name)},\n" for name in sorted(members))
+        return (
+            f"\nNAMES = frozenset(\n    {{\n{listed}    }}\n)\n"
+            f"MAPS = frozenset({{{', '.join(map(literal, sorted(maps)))}}})\n"
+        )
 
     def define(self, name: str, schema: Schema) -> None:
         """Add a function of that name, which takes a value and says whether it fits."""
@@ -135,6 +150,15 @@ class Compiler:
     def array(self, name: str, schema: Schema) -> str:
         test = self.test(f"{part_of(name)}_item", schema["items"], "item")
         return loop("list", "value", test, least=schema.get("minItems", 0))
+
+
+def _members(part: Any) -> Iterator[tuple[str, Schema]]:
+    """Every member that a schema names, at any depth, with its own schema."""
+    if isinstance(part, dict):
+        if isinstance(part.get("properties"), dict):
+            yield from part["properties"].items()
+        for value in part.values():
+            yield from _members(value)
 
 
 def part_of(name: str) -> str:

@@ -11,6 +11,7 @@ leaves it open; stricter than runc, because something else than asked would be d
 - paths that the specification wants absolute: hooks, masked, read-only, devices, namespaces
 - device numbers that the kernel would cut to another device
 - duplicate rlimits (the specification; runc lets the last one win)
+- a kernel.domainname in sysctl that is not the domainname (crun refuses it, too)
 """
 
 from libcontainer_py.errors import ConfigError, quoted
@@ -53,7 +54,7 @@ def check(config: "Object") -> "list[str]":
     time_namespace(linux, kinds)
     names(config, kinds)
     restricted_paths(linux, kinds)
-    sysctls(linux.get("sysctl", {}), kinds)
+    sysctls(linux.get("sysctl", {}), kinds, config.get("domainname", ""))
     devices(linux.get("devices", ()))
     cgroups_path(linux.get("cgroupsPath", ""))
     resources(linux.get("resources", {}), warnings)
@@ -164,7 +165,11 @@ def root(config: "Object") -> None:
 
 
 def mounts(mounts: "list[Object]", warnings: "list[str]") -> None:
-    """Destinations; and no options on a bind mount that nobody would read."""
+    """Destinations; and the options on a bind mount that nobody would read.
+
+    One of a filesystem, like ``mode=755``, changes nothing that is mounted: it is let pass with a
+    warning. But a bare word could be a protection, misspelt.
+    """
     for index, mount in enumerate(mounts):
         destination = mount["destination"]
         if not destination:
@@ -177,11 +182,13 @@ def mounts(mounts: "list[Object]", warnings: "list[str]") -> None:
         options = mount.get("options", ())
         if "bind" in options or "rbind" in options:
             for place, option in enumerate(options):
-                if option not in MOUNT_OPTIONS:
-                    raise ConfigError(
-                        f"{quoted(option)} is for a filesystem, and a bind mount has none",
-                        f"mounts[{index}].options[{place}]",
-                    )
+                if option in MOUNT_OPTIONS:
+                    continue
+                field = f"mounts[{index}].options[{place}]"
+                what = f"{quoted(option)} is for a filesystem, and a bind mount has none"
+                if "=" not in option:
+                    raise ConfigError(what, field)
+                warnings.append(f"{field}: ignored: {what}")
 
 
 def hooks(hooks: "Object") -> None:
@@ -269,8 +276,10 @@ def restricted_paths(linux: "Object", kinds: "set[str]") -> None:
             absolute(path, f"linux.{name}[{index}]")
 
 
-def sysctls(values: "dict[str, str]", kinds: "set[str]") -> None:
+def sysctls(values: "dict[str, str]", kinds: "set[str]", domainname: str = "") -> None:
     """A sysctl must belong to a namespace that is not the host's, or the host's own would change.
+
+    And it must not say otherwise than `domainname`, the field, does: one of them would lose.
 
     The names come as sysctl(8) has them, with dots or with slashes.
     """
@@ -288,6 +297,8 @@ def sysctls(values: "dict[str, str]", kinds: "set[str]") -> None:
             needed = "user"
         elif name == "kernel.domainname":
             needed = "uts"
+            if domainname and values[key] != domainname:
+                raise ConfigError(f"conflicts with domainname, {quoted(domainname)}", field)
         elif name == "kernel.hostname" and "uts" in kinds:
             raise ConfigError("is not allowed: the field for it is hostname", field)
         else:

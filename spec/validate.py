@@ -1,7 +1,7 @@
 """Is a parsed config.json valid, and can we do what it asks for?"""
 
 from libcontainer_py.errors import ConfigError
-from libcontainer_py.spec import built, rules
+from libcontainer_py.spec import built, rules, spelling
 from libcontainer_py.spec.accept import accept
 
 TYPE_CHECKING = False
@@ -30,6 +30,6 @@ def validate(config: "Any") -> "list[str]":
                 f"config.json does not fit its schema; to say where: {error}"
             ) from None
         reject(config)
-    warnings = rules.check(config)
+    warnings = rules.check(config) + spelling.check(config)
     built.check(config)
     return warnings

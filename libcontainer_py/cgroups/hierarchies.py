@@ -33,6 +33,8 @@ UNIFIED = ""
 
 # Where a hybrid host has its cgroup2 hierarchy. Mounted elsewhere, it belongs to somebody else.
 HYBRID = "/sys/fs/cgroup/unified"
+# And where one with cgroup v2 alone has it.
+PURE = "/sys/fs/cgroup"
 
 _ENOENT = 2
 

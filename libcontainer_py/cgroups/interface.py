@@ -29,7 +29,8 @@ class CgroupMount:
     """One hierarchy, as a container's own ``/sys/fs/cgroup`` shows it.
 
     Attributes:
-        name: the directory below ``/sys/fs/cgroup``: ``memory``, or ``cpu,cpuacct``
+        name: the directory below ``/sys/fs/cgroup``: ``memory``, or ``cpu,cpuacct``; ``""`` is
+            cgroup v2, which is ``/sys/fs/cgroup`` itself
         options: what mount(2) wants as data to mount this hierarchy: ``cpu,cpuacct``,
             ``name=systemd``
         path: the container's cgroup in it, on the host

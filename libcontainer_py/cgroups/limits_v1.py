@@ -121,10 +121,13 @@ def populate_cpuset(directory: str, mountpoint: str, cpu: "dict[str, Any]", new:
 
 
 def set_pids(directory: str, pids: "dict[str, Any]") -> None:
-    """Set the number of tasks. Negative is no limit; 0 is a limit, since runtime-spec 1.3."""
+    """Set the number of tasks. Negative is no limit; 0 is a limit, since runtime-spec 1.3.
+
+    It becomes 1, as in runc: neither allows a fork, and systemd, for its driver, has no 0.
+    """
     limit = pids.get("limit")
     if limit is not None:
-        value = "max" if limit < 0 else limit
+        value = "max" if limit < 0 else max(limit, 1)
         write(directory + "/pids.max", value, "linux.resources.pids.limit")
 
 

@@ -3,14 +3,20 @@
 import posix
 
 from libcontainer_py.cgroups.disabled import Disabled
-from libcontainer_py.cgroups.hierarchies import HYBRID, SUBSYSTEMS, UNIFIED, Hierarchy, mounted
+from libcontainer_py.cgroups.hierarchies import (
+    HYBRID,
+    PURE,
+    SUBSYSTEMS,
+    UNIFIED,
+    Hierarchy,
+    mounted,
+)
 from libcontainer_py.cgroups.interface import Cgroups
 from libcontainer_py.cgroups.v1 import V1
 from libcontainer_py.errors import ConfigError, Error, StepError, quoted
+from libcontainer_py.linux.pathnames import clean, dirname
 
 __all__ = ["Cgroups", "load", "manager"]
-
-from libcontainer_py.linux.pathnames import clean, dirname
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,18 +31,22 @@ def manager(cgroups_path: "str | None", container_id: str) -> Cgroups:
 
     An absolute ``cgroupsPath`` is below each hierarchy's mount point; a relative one is below the
     cgroup that the caller is in; without one, it is the container's id, as if relative. On a
-    hybrid host the unified hierarchy takes all of them below its mount point.
+    hybrid host the unified hierarchy takes all of them below its mount point. Where there is
+    cgroup v2 alone, a relative one is beside the cgroup that the caller is in.
 
     Raises:
         ConfigError: the path has ``..`` in it, or control characters
         StepError: `cgroups_path` is given but the caller may not write there
-        Error: the host has cgroup v2 alone
+        Error: the host has cgroup v2 alone, but not where it belongs
     """
     inner = _checked(cgroups_path or container_id)
     hierarchies = mounted()
+    for hierarchy in hierarchies:
+        if hierarchy.mountpoint == PURE and UNIFIED in hierarchy.subsystems:
+            return _unified(hierarchy, inner, given=bool(cgroups_path))
     if not any(name in SUBSYSTEMS[:-1] for h in hierarchies for name in h.subsystems):
         if any(UNIFIED in h.subsystems for h in hierarchies):
-            raise Error("cgroups: this host has cgroup v2 alone, and cgroup v2 is not built yet")
+            raise Error(f"cgroups: this host has cgroup v2 alone, and it is not mounted at {PURE}")
         return Disabled("this host has no cgroup controllers mounted")
 
     places = {
@@ -48,15 +58,33 @@ def manager(cgroups_path: "str | None", container_id: str) -> Cgroups:
     ordered = [name for name in (*SUBSYSTEMS, UNIFIED) if name in places]
     refused = next((places[name][0] for name in ordered if not _writable(places, name)), None)
     if refused is not None:
-        if cgroups_path:
-            raise StepError(
-                None, _EACCES, f"write to the parents of the cgroup {refused}", field=_FIELD
-            )
-        return Disabled("this user may not make any here")
+        return _refused(refused, given=bool(cgroups_path))
     return V1(
         {name: places[name][0] for name in ordered},
         {",".join(hierarchy.subsystems): hierarchy.mountpoint for hierarchy in hierarchies},
     )
+
+
+def _unified(hierarchy: Hierarchy, inner: str, *, given: bool) -> Cgroups:
+    from libcontainer_py.cgroups.v2 import V2
+
+    if inner.startswith("/"):
+        path = hierarchy.mountpoint + inner
+    else:
+        # Not below our own cgroup: it has processes, us, and so can't hand its controllers down.
+        own = hierarchy.own
+        above = own if own == hierarchy.root else dirname(own)
+        path = f"{hierarchy.directory_of(above)}/{inner}"
+    if not _parent_is_writable(path, hierarchy.mountpoint):
+        return _refused(path, given=given)
+    return V2({UNIFIED: path}, hierarchy.mountpoint)
+
+
+def _refused(path: str, *, given: bool) -> Cgroups:
+    """Do without a cgroup that this user may not make, unless the config names it."""
+    if given:
+        raise StepError(None, _EACCES, f"write to the parents of the cgroup {path}", field=_FIELD)
+    return Disabled("this user may not make any here")
 
 
 def load(state: "dict[str, Any]") -> Cgroups:
@@ -66,10 +94,17 @@ def load(state: "dict[str, Any]") -> Cgroups:
         Error: it is no such state
     """
     driver = state.get("driver")
-    if driver == "v1":
-        return V1(state["paths"], state["hierarchies"])
-    if driver == "disabled":
-        return Disabled(state["why"])
+    try:
+        if driver == "v1":
+            return V1(state["paths"], state["hierarchies"])
+        if driver == "v2":
+            from libcontainer_py.cgroups.v2 import V2
+
+            return V2(state["paths"], state["mountpoint"])
+        if driver == "disabled":
+            return Disabled(state["why"])
+    except (KeyError, TypeError, AttributeError):
+        raise Error("cgroups: the state file does not say where they are") from None
     raise Error(f"cgroups: the state file names the driver {quoted(str(driver))}, which is unknown")
 
 
@@ -95,9 +130,11 @@ def _path(hierarchy: Hierarchy, inner: str) -> str:
 def _writable(places: "dict[str, tuple[str, Hierarchy]]", name: str) -> bool:
     """Tell whether a cgroup can be made; those that only name the container don't matter."""
     path, hierarchy = places[name]
-    if name in (UNIFIED, "name=systemd"):
-        return True
-    while len(path) > len(hierarchy.mountpoint):
+    return name in (UNIFIED, "name=systemd") or _parent_is_writable(path, hierarchy.mountpoint)
+
+
+def _parent_is_writable(path: str, mountpoint: str) -> bool:
+    while len(path) > len(mountpoint):
         parent = dirname(path)
         if posix.access(parent, posix.F_OK):
             return posix.access(parent, posix.W_OK)

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ENOENT, _EBUSY, _ENODEV = 2, 16, 19
+_ENOENT, _EBUSY, _ENODEV, _EOPNOTSUPP = 2, 16, 19, 95
 _SIGKILL = 9
 
 # What the kernel says about a cgroup that is removed (ENODEV: while its file was open).
@@ -25,7 +25,10 @@ def pids_of(path: str) -> "list[int]":
     except StepError as error:
         if error.errno in GONE:
             return []
-        raise
+        if error.errno != _EOPNOTSUPP:
+            raise
+        # A threaded cgroup of v2 has threads alone, and some of their processes may be elsewhere.
+        lines = read(path + "/cgroup.threads").split()
     # 0 stands for a process that this pid namespace can't see. (And for kill(2): our own group.)
     return [int(line) for line in lines if line != "0"]
 

@@ -82,7 +82,8 @@ class V1(Cgroups):
         """Refuse what this driver, or this host, can't do: silence would be no limit."""
         if asks(resources.get("unified")):
             raise ConfigError(
-                "it is for cgroup v2, and this host has cgroup v1", "linux.resources.unified"
+                "invalid configuration: it is for cgroup v2, and this host has cgroup v1",
+                "linux.resources.unified",
             )
         for key in _NOT_BUILT:
             if asks(resources.get(key)):
@@ -241,14 +242,14 @@ def _refuse_used(path: str) -> None:
             _EBUSY,
             f"use the cgroup {path}",
             field="linux.cgroupsPath",
-            hint=f"it is not empty: {len(inside)} process(es) are in it",
+            hint=f"container's cgroup is not empty: {len(inside)} process(es) found",
         )
 
 
 def _refuse_frozen(freezer: str) -> None:
     # Whoever joins a frozen cgroup stops there, and we would wait for it.
     if read(freezer + "/freezer.state").strip() != "THAWED":
-        hint = "it is frozen, or one above it is"
+        hint = "container's cgroup unexpectedly frozen, or one above it"
         raise StepError(
             None, _EBUSY, f"use the cgroup {freezer}", field="linux.cgroupsPath", hint=hint
         )

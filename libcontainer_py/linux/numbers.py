@@ -49,6 +49,7 @@ _TABLE = {
     "prlimit64": (302, 261),
     "setns": (308, 268),
     "seccomp": (317, 277),
+    "bpf": (321, 280),
     "execveat": (322, 281),
     "open_tree": (428, 428),
     "move_mount": (429, 429),

@@ -20,26 +20,41 @@ if TYPE_CHECKING:
 _DEFAULT_FLAGS = MS_NOEXEC | MS_NOSUID | MS_NODEV
 
 
-def mount_cgroup_v2(target: int, source: str, options: Options, field: str) -> int:
-    """Mount the one hierarchy of cgroup v2; returns its descriptor."""
-    tree = new_filesystem("cgroup2", source, options, field, target)
-    attach(tree, target)
-    return tree
-
-
-def mount_cgroup_v1(
+def mount_cgroup(
     target: int,
     hierarchies: "list[CgroupMount]",
     options: Options,
     field: str,
     in_namespace: bool,
 ) -> int:
-    """Mount a tmpfs with every hierarchy of the host in it; returns its descriptor.
+    """Mount the one hierarchy of cgroup v2, or a tmpfs with those of v1; returns its descriptor.
 
     In a cgroup namespace the hierarchies themselves are mounted: the namespace shows no more than
     the container's part. Else the container's own directory of each is bound, so that it sees
     neither the host's tree nor its neighbours.
     """
+    if hierarchies and not hierarchies[0].name:
+        return _mount_v2(target, hierarchies[0].path, options, field, in_namespace)
+    return _mount_v1(target, hierarchies, options, field, in_namespace)
+
+
+def _mount_v2(target: int, own: str, options: Options, field: str, in_namespace: bool) -> int:
+    if in_namespace:
+        tree = new_filesystem("cgroup2", "cgroup", options, field, target)
+    else:
+        tree = clone_tree(CWD, own, recursive=True)
+        set_bind_flags(tree, options)
+    attach(tree, target)
+    return tree
+
+
+def _mount_v1(
+    target: int,
+    hierarchies: "list[CgroupMount]",
+    options: Options,
+    field: str,
+    in_namespace: bool,
+) -> int:
     tmpfs = new_filesystem("tmpfs", "tmpfs", _options(_DEFAULT_FLAGS, "mode=755"), field, target)
     attach(tmpfs, target)
     for hierarchy in hierarchies:

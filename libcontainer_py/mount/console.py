@@ -22,8 +22,8 @@ from libcontainer_py.linux.flags import (
     TIOCSPTLCK,
     TIOCSWINSZ,
 )
-from libcontainer_py.linux.syscalls import CWD, fstatfs, openat2
-from libcontainer_py.mount.paths import open_in_root, open_parent_in_root
+from libcontainer_py.linux.syscalls import fstatfs, openat2
+from libcontainer_py.mount.paths import open_in_root, open_parent_in_root, open_root
 from libcontainer_py.mount.trees import attach, clone_tree
 
 _FIELD = "process.terminal"
@@ -104,7 +104,7 @@ def take_terminal(slave: int) -> None:
 
 def _open_pts() -> int:
     """Open /dev/pts, proved to be a devpts."""
-    root = _open_root()
+    root = open_root()
     try:
         pts = open_in_root(root, "/dev/pts", posix.O_DIRECTORY)
     except OSError as error:
@@ -123,7 +123,7 @@ def _no_devpts(number: int) -> StepError:
 
 
 def _open_console() -> int:
-    root = _open_root()
+    root = open_root()
     try:
         directory, name = open_parent_in_root(root, "/dev/console")
     finally:
@@ -140,7 +140,3 @@ def _open_console() -> int:
         posix.close(target)
         raise OSError(errno.EISDIR, "a directory")
     return target
-
-
-def _open_root() -> int:
-    return openat2(CWD, "/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)

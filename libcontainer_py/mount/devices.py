@@ -5,8 +5,9 @@ import posix
 import stat
 
 from libcontainer_py.errors import ConfigError, StepError, quoted
+from libcontainer_py.linux.flags import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
 from libcontainer_py.linux.pathnames import clean
-from libcontainer_py.linux.syscalls import CWD
+from libcontainer_py.linux.syscalls import CWD, openat2
 from libcontainer_py.mount.paths import create_file_in_root, open_in_root, open_parent_in_root
 from libcontainer_py.mount.trees import attach, clone_tree
 
@@ -33,7 +34,7 @@ _LINKS = (
     ("/proc/self/fd/2", "stderr"),
 )
 
-_PATH = posix.O_PATH | posix.O_NOFOLLOW
+_NULL = posix.makedev(1, 3)
 
 
 def setup_devices(root_fd: int, devices: "list[dict[str, Any]]") -> None:
@@ -95,6 +96,32 @@ def setup_dev_symlinks(root_fd: int) -> None:
             posix.close(directory)
     except OSError as error:
         raise StepError(None, error.errno or 0, "set up the symbolic links of /dev") from None
+
+
+def reopen_null(root_fd: int) -> None:
+    """Make standard streams that are the host's null device the container's own.
+
+    By a descriptor of the host's node the container could change that node's owner and mode.
+
+    Raises:
+        StepError: /dev/null can't be opened, or is something else
+    """
+    streams = [fd for fd in (0, 1, 2) if _is_device(fd, stat.S_IFCHR, _NULL)]
+    if not streams:
+        return
+    try:
+        flags = posix.O_RDWR | posix.O_NOCTTY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+        null = openat2(root_fd, "/dev/null", flags, 0, resolve)
+        try:
+            if not _is_device(null, stat.S_IFCHR, _NULL):
+                raise OSError(errno.ENODEV, "not the null device")
+            for fd in streams:
+                posix.dup2(null, fd, inheritable=True)
+        finally:
+            posix.close(null)
+    except OSError as error:
+        raise StepError(None, error.errno or 0, 'reopen "/dev/null"') from None
 
 
 def _unlink(directory: int, name: str) -> None:

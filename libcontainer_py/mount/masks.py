@@ -6,9 +6,8 @@ import stat
 
 from libcontainer_py.errors import StepError, quoted
 from libcontainer_py.linux.flags import MS_RDONLY
-from libcontainer_py.linux.syscalls import CWD, openat2
 from libcontainer_py.mount.options import Options
-from libcontainer_py.mount.paths import open_in_root
+from libcontainer_py.mount.paths import open_in_root, open_root
 from libcontainer_py.mount.trees import attach, clone_tree, new_filesystem, set_readonly
 
 TYPE_CHECKING = False
@@ -21,7 +20,7 @@ _NULL = posix.makedev(1, 3)
 def readonly_root() -> None:
     """Make the container's root read-only (`root.readonly`)."""
     try:
-        root = _open_root()
+        root = open_root()
         try:
             set_readonly(root)
         finally:
@@ -92,12 +91,8 @@ def _each(step: "Callable[[str], None]", paths: "list[str]", field: str, what: s
             ) from None
 
 
-def _open_root() -> int:
-    return openat2(CWD, "/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
-
-
 def _open(path: str) -> "int | None":
-    root = _open_root()
+    root = open_root()
     try:
         return open_in_root(root, path)
     except FileNotFoundError:
@@ -120,7 +115,7 @@ def _null_device() -> int:
     to be hidden (CVE-2025-31133). The host's own node would be no better source: a container could
     change its mode and owner through every path that it masks.
     """
-    root = _open_root()
+    root = open_root()
     try:
         null = open_in_root(root, "/dev/null", posix.O_NOFOLLOW)
     finally:

@@ -14,7 +14,7 @@ from libcontainer_py.linux.flags import (
 )
 from libcontainer_py.linux.pathnames import clean
 from libcontainer_py.linux.syscalls import fstatfs
-from libcontainer_py.mount.cgroupfs import mount_cgroup_v1, mount_cgroup_v2
+from libcontainer_py.mount.cgroupfs import mount_cgroup
 from libcontainer_py.mount.copyup import copy_up
 from libcontainer_py.mount.options import Options, parse_options
 from libcontainer_py.mount.paths import (
@@ -57,10 +57,29 @@ _ALLOWED_BELOW_PROC = (
 )
 
 
+def without_root(mounts: "list[dict[str, Any]]", rootfs: str) -> "list[dict[str, Any]]":
+    """The mounts, with each destination as the container sees it.
+
+    Some callers write it as the host does, ``ROOTFS/data`` for ``/data``, and runc takes it so. By
+    its words alone: where it leads to is not decided here.
+
+    Args:
+        rootfs: from `resolve_rootfs`
+    """
+    inside = []
+    for mount in mounts:
+        destination = clean(mount["destination"])
+        if destination == rootfs or destination.startswith(f"{rootfs}/"):
+            inside.append(mount | {"destination": destination[len(rootfs) :] or "/"})
+        else:
+            inside.append(mount)
+    return inside
+
+
 def setup_mounts(
     root_fd: int,
     mounts: "list[dict[str, Any]]",
-    cgroup_mounts: "list[CgroupMount] | None",
+    cgroup_mounts: "list[CgroupMount]",
     cgroup_namespace: bool,
 ) -> "list[int]":
     """Make each mount of config.json, in its order.
@@ -70,8 +89,7 @@ def setup_mounts(
     Args:
         root_fd: from `prepare_rootfs`
         mounts: `mounts` of config.json
-        cgroup_mounts: for mounts of type "cgroup": `Cgroups.mounts()`, or None where the host has
-            cgroup v2 alone
+        cgroup_mounts: for mounts of type "cgroup": `Cgroups.mounts()`
         cgroup_namespace: the container has a cgroup namespace of its own
 
     Returns descriptors of those mounts that `finalize_mounts` is to make read-only when all else
@@ -118,20 +136,16 @@ def finalize_mounts(read_only_later: "list[int]") -> None:
 def dev_is_bound(mounts: "list[dict[str, Any]]") -> bool:
     """Does config.json bring its own /dev, by a bind mount? Then it is not ours to fill."""
     return any(
-        _clean(mount["destination"]) == "/dev"
+        clean(mount["destination"]) == "/dev"
         and parse_options(mount.get("options") or []).flags & MS_BIND
         for mount in mounts
     )
 
 
-def _clean(destination: str) -> str:
-    return clean(destination)
-
-
 def _is_read_only_later(mount: "dict[str, Any]", options: Options) -> bool:
     if not options.flags & MS_RDONLY or options.flags & (MS_BIND | MS_REMOUNT):
         return False
-    return mount.get("type") == "tmpfs" or _clean(mount["destination"]) == "/dev"
+    return mount.get("type") == "tmpfs" or clean(mount["destination"]) == "/dev"
 
 
 def _setup_mount(
@@ -139,7 +153,7 @@ def _setup_mount(
     mount: "dict[str, Any]",
     options: Options,
     field: str,
-    cgroup_mounts: "list[CgroupMount] | None",
+    cgroup_mounts: "list[CgroupMount]",
     cgroup_namespace: bool,
 ) -> int:
     """Make one mount; returns its descriptor."""
@@ -161,12 +175,8 @@ def _setup_mount(
             _inherit_mode(root_fd, destination, options)
         target = _open_directory(root_fd, fstype, destination, field)
         try:
-            if fstype == "cgroup" and cgroup_mounts is None:
-                tree = mount_cgroup_v2(target, source, options, field)
-            elif fstype == "cgroup":
-                tree = mount_cgroup_v1(
-                    target, cgroup_mounts or [], options, field, cgroup_namespace
-                )
+            if fstype == "cgroup":
+                tree = mount_cgroup(target, cgroup_mounts, options, field, cgroup_namespace)
             else:
                 tree = _mount_filesystem(target, fstype, source, options, field)
         finally:
@@ -176,13 +186,7 @@ def _setup_mount(
 
 
 def _bind(root_fd: int, source: str, destination: str, options: Options, field: str) -> int:
-    if options.data:
-        # The kernel would ignore them without a word.
-        index, text = options.data[0]
-        raise ConfigError(
-            f"a bind mount has no filesystem options such as {quoted(text)}",
-            f"{field}.options[{index}]",
-        )
+    # What is for a filesystem, `options.data`, has been warned of: there is nobody to read it.
     tree = clone_source(source, field, recursive=bool(options.flags & MS_REC))
     set_bind_flags(tree, options)
     set_recursive(tree, options)
@@ -251,7 +255,7 @@ def _open_directory(root_fd: int, fstype: str, destination: str, field: str) -> 
             error,
             destination,
             field,
-            hint=f"{fstype} is mounted on ordinary directories alone"
+            hint=f"{fstype} must be mounted on ordinary directory"
             if kernel_fs and error.errno in (errno.ELOOP, errno.ENOTDIR)
             else None,
         ) from None

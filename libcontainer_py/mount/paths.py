@@ -15,7 +15,7 @@ from libcontainer_py.linux.flags import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
 )
-from libcontainer_py.linux.syscalls import openat2
+from libcontainer_py.linux.syscalls import CWD, openat2
 
 # The kernel's own limit for one path (MAXSYMLINKS).
 _MAX_LINKS = 40
@@ -32,6 +32,11 @@ def open_in_root(root_fd: int, path: str, flags: int = 0, *, follow: bool = True
     """
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (0 if follow else RESOLVE_NO_SYMLINKS)
     return openat2(root_fd, path, _PATH | flags, 0, resolve)
+
+
+def open_root() -> int:
+    """Open "/", for whoever is inside the container's root already."""
+    return openat2(CWD, "/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
 
 
 def mkdir_all_in_root(root_fd: int, path: str, *, follow: bool = True) -> int:

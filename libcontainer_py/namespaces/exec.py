@@ -11,7 +11,7 @@ import posix
 
 from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
-from libcontainer_py.errors import ConfigError, Error, StepError, quoted, words
+from libcontainer_py.errors import ConfigError, Error, StepError, quoted, shown, words
 from libcontainer_py.hooks import run_hooks, run_poststop, state_of
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
@@ -26,18 +26,18 @@ from libcontainer_py.linux.flags import (
     CLONE_PARENT,
 )
 from libcontainer_py.linux.pathnames import real
-from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.mount import rootfs
-from libcontainer_py.namespaces import loop
+from libcontainer_py.namespaces.child import Child
 from libcontainer_py.namespaces.init import InitConfig, init
 from libcontainer_py.security import capabilities, rlimits
 from libcontainer_py.spec import VERSION, load
 from libcontainer_py.state import StateDir
-from libcontainer_py.syncpipe.pipe import decode, error_of, new_sync_pipe
-from libcontainer_py.syncpipe.records import EXEC, READY, START_HOOK, step_at
+from libcontainer_py.syncpipe.pipe import new_sync_pipe
+from libcontainer_py.syncpipe.records import EXEC, HOOK_ENDED, START_HOOK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from libcontainer_py.cgroups.manager import Cgroups
@@ -54,9 +54,8 @@ NAMESPACES = {
     "cgroup": CLONE_NEWCGROUP,
 }
 
+_ENOENT, _ESRCH = 2, 3
 _SIGCHLD = 17
-_SIGKILL = 9
-_KILL_SECONDS = 10.0
 
 
 class Options:
@@ -64,19 +63,22 @@ class Options:
 
     Attributes:
         stdio: the descriptors that become 0, 1 and 2 of the container
-        preserve_fds: how many descriptors from 3 on are passed to it
+        listen_fds: how many descriptors from 3 on are passed to it as sockets to listen on
+        preserve_fds: how many descriptors from there on are passed to it
         pid_file: where to write its process id, or None
         no_pivot: move the root instead of pivot_root(2), for a root on a ramdisk
         no_new_keyring: leave it in the caller's session keyring
         console_socket: where to send the master of its terminal; None: it is our caller's
         detach: our caller won't hold a terminal
-        for_parent: make it a child of our parent (the launcher's way)
+        cloned: told its pid and pidfd as soon as it is there, and then it is a child of our
+            parent (the launcher's way); None: it is our own
     """
 
     __slots__ = (
+        "cloned",
         "console_socket",
         "detach",
-        "for_parent",
+        "listen_fds",
         "no_new_keyring",
         "no_pivot",
         "pid_file",
@@ -88,22 +90,24 @@ class Options:
         self,
         *,
         stdio: "tuple[int, int, int]" = (0, 1, 2),
+        listen_fds: int = 0,
         preserve_fds: int = 0,
         pid_file: "str | None" = None,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         console_socket: "str | None" = None,
         detach: bool = False,
-        for_parent: bool = False,
+        cloned: "Callable[[int, int], None] | None" = None,
     ) -> None:
         self.stdio = stdio
+        self.listen_fds = listen_fds
         self.preserve_fds = preserve_fds
         self.pid_file = pid_file
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
         self.console_socket = console_socket
         self.detach = detach
-        self.for_parent = for_parent
+        self.cloned = cloned
 
 
 class Created:
@@ -143,15 +147,20 @@ def exec_(root: str, container_id: str, bundle: str, options: Options) -> Create
     cgroups = manager.manager(_linux(config).get("cgroupsPath"), container_id)
     _refuse_threads()
     directory.make()
+    console = None
     try:
         record = _record(config, bundle, container_id, start.rootfs, cgroups)
         directory.write(record)
         start.filter = _compile_filter(config, root)
-        return _exec(config, record, start, cgroups, directory, options)
+        # Who takes the terminal must be there before anything is made for it.
+        console = _console(config, options)
+        return _exec(config, record, start, cgroups, directory, console, options)
     except BaseException:
         directory.remove()
         raise
     finally:
+        if console is not None:
+            console.close()
         directory.unlock()
 
 
@@ -161,20 +170,20 @@ def _exec(
     start: InitConfig,
     cgroups: "Cgroups",
     directory: StateDir,
+    console: "Console | None",
     options: Options,
 ) -> Created:
     linux = _linux(config)
     resources = linux.get("resources") or {}
 
-    # Who takes the terminal must be there before anything is made for it.
-    console = _console(config, options)
-    # 2. The sync pipe and the FIFOs of `start`; the child inherits one end, and both FIFOs.
-    start.go, start.status = _make_fifos(directory)
     pipe, childs_end = new_sync_pipe()
-
-    pidfd = pid = -1
+    child = Child(pipe, cgroups)
+    start.go = start.status = -1
     ours = False  # the cgroups: a name that is in use already is another container's
     try:
+        # 2. The child inherits its end of the sync pipe, and both FIFOs of `start`.
+        _make_fifos(directory, start)
+
         # 3. and 4. Clone the child, into its cgroups: into the unified one by the clone, and
         # through doors that are held open for it into the others, the first thing it does.
         with _Step("SetupCgroups", "linux.cgroupsPath"):
@@ -183,61 +192,60 @@ def _exec(
             start.cgroup_mounts = cgroups.mounts()
             start.entrance = cgroups.entrance()
         try:
-            pid, pidfd = _clone(start, childs_end, options)
+            directory.write_cgroups(cgroups.state())
+            _clone(child, start, childs_end, options)
         finally:
             start.entrance.close()
         childs_end.close()
-        _tell(pipe, {"go": True}, pid, pidfd, cgroups)
+        child.tell({"go": True})
 
         # 6. Its mounts are made: limits, all but memory; hooks. Where there are none, the child
         # need not wait for the limits.
-        _await(pipe, "mounts", pid, pidfd, cgroups)
+        child.hear("mounts")
         hooks = config.get("hooks") or {}
         waits = bool(hooks) or console is not None  # no device opens while the rules are written
         if not waits:
-            _tell(pipe, {"ok": True}, pid, pidfd, cgroups)
+            child.tell({"ok": True})
         with _Step("SetupCgroups", "linux.resources"):
             cgroups.set(resources)
         if waits:
-            _tell(pipe, _run_hooks(hooks, record, start, pid), pid, pidfd, cgroups)
+            child.tell(_run_hooks(hooks, record, start, child.pid))
 
         if console is not None:
-            console.take(_await_console(pipe, pid, pidfd, cgroups))
+            console.take(child.hear_terminal())
 
         # 7. Python's work is over: limits that would have hindered it.
-        message = _await(pipe, "finish", pid, pidfd, cgroups)
-        process = config["process"]
-        _set_oom_score_adj(pid, process.get("oomScoreAdj"))
-        rlimits.set_rlimits(pid, process.get("rlimits") or [])
-        _tell(pipe, {"ok": True}, pid, pidfd, cgroups)
+        message = child.hear("finish")
+        _limit_process(child, config["process"])
+        child.tell({"ok": True})
 
         # 8. READY, or what went wrong.
-        _await_ready(pipe, message["finish"], pid, pidfd, cgroups)
+        child.hear_ready(message["finish"])
         with _Step("SetupCgroups", "linux.resources.memory"):
             cgroups.set_memory(resources)
-        record["pid"] = pid
-        record["start"] = states.start_time(pid)
+        record["pid"] = child.pid
+        record["start"] = states.start_time(child.pid)
         record["list"] = message["list"]
         record["start_steps"] = [
-            step for step in message["finish"] if step[1] in (START_HOOK, EXEC)
+            step for step in message["finish"] if step[1] in (START_HOOK, HOOK_ENDED, EXEC)
         ]
         directory.write(record)
-        _write_pid_file(options.pid_file, pid)
-        return Created(pid, pidfd, message["warnings"], console.master if console else -1)
+        _write_pid_file(options.pid_file, child.pid)
+        warnings = start.warnings + message["warnings"]
+        return Created(child.pid, child.pidfd, warnings, console.master if console else -1)
     except BaseException as error:
-        _undo(pid, pidfd, cgroups if ours else None, error)
+        _undo(child, cgroups if ours else None, error)
         for warning in run_poststop(record):
             error.add_note(warning)
         if console is not None:
             console.close_master()
         raise
     finally:
-        if console is not None:
-            console.close()
         pipe.close()
         childs_end.close()
-        posix.close(start.go)
-        posix.close(start.status)
+        for fd in (start.go, start.status):
+            if fd >= 0:
+                posix.close(fd)
 
 
 def _run_hooks(
@@ -290,17 +298,28 @@ def _init_config(
     )
     start.filter = None
     start.stdio = options.stdio
-    start.preserve_fds = options.preserve_fds
-    for fd in range(3, 3 + options.preserve_fds):
+    _refuse_closed(options.stdio)
+    start.listen_fds = options.listen_fds
+    start.preserve_fds = options.listen_fds + options.preserve_fds
+    for fd in range(3, 3 + start.preserve_fds):
         try:
             fcntl.fcntl(fd, fcntl.F_GETFD)
         except OSError:
-            raise Error(f"--preserve-fds: descriptor {fd} is not open") from None
-        posix.set_inheritable(fd, True)
+            asked = "LISTEN_FDS" if fd < 3 + options.listen_fds else "--preserve-fds"
+            raise Error(f"{asked}: descriptor {fd} is not open") from None
     start.ignored_signals = _ignored_signals()
     start.no_pivot = options.no_pivot
     start.no_new_keyring = options.no_new_keyring
     return start
+
+
+def _refuse_closed(stdio: "tuple[int, int, int]") -> None:
+    # Else a file of ours would get the number, and be passed on as a stream.
+    for name, fd in zip(("stdin", "stdout", "stderr"), stdio, strict=True):
+        try:
+            fcntl.fcntl(fd, fcntl.F_GETFD)
+        except OSError:
+            raise Error(f"{name}: descriptor {fd} is not open") from None
 
 
 def _console(config: "dict[str, Any]", options: Options) -> "Console | None":
@@ -362,13 +381,14 @@ def _record(
     }
 
 
-def _make_fifos(directory: StateDir) -> "tuple[int, int]":
-    fds = []
-    for name in ("go", "status"):
-        path = directory.file(name)
-        posix.mkfifo(path, 0o600)
-        fds.append(posix.open(path, posix.O_RDWR | posix.O_CLOEXEC))
-    return fds[0], fds[1]
+def _make_fifos(directory: StateDir, start: InitConfig) -> None:
+    start.go = _make_fifo(directory.file("go"))
+    start.status = _make_fifo(directory.file("status"))
+
+
+def _make_fifo(path: str) -> int:
+    posix.mkfifo(path, 0o600)
+    return posix.open(path, posix.O_RDWR | posix.O_CLOEXEC)
 
 
 # ── the clone ───────────────────────────────────────────────────────────────────────────────────
@@ -380,12 +400,12 @@ def _refuse_threads() -> None:
         raise Error("a process with threads can't clone a container; it must use the launcher")
 
 
-def _clone(start: InitConfig, childs_end: "SyncPipe", options: Options) -> "tuple[int, int]":
+def _clone(child: Child, start: InitConfig, childs_end: "SyncPipe", options: Options) -> None:
     flags = start.namespaces & ~CLONE_NEWCGROUP | CLONE_CLEAR_SIGHAND
     unified = start.entrance.unified
     if unified is not None:
         flags |= CLONE_INTO_CGROUP
-    if options.for_parent:
+    if options.cloned is not None:
         flags |= CLONE_PARENT
     # Blocked, so that no handler runs in the child before it has put them away; no collection,
     # whose finalizers would run twice.
@@ -394,15 +414,17 @@ def _clone(start: InitConfig, childs_end: "SyncPipe", options: Options) -> "tupl
     gc.disable()
     try:
         with _Step("clone", "linux.namespaces"):
-            signal = 0 if options.for_parent else _SIGCHLD
-            pid, pidfd = syscalls.clone3(flags, signal, unified or 0)
-        if pid == 0:
+            signal = 0 if options.cloned is not None else _SIGCHLD
+            # Kept before a signal can come through, whose handler may raise.
+            child.pid, child.pidfd = syscalls.clone3(flags, signal, unified or 0)
+        if child.pid == 0:
             init(start, childs_end)
-        return pid, pidfd
     finally:
         if collecting:
             gc.enable()
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    if options.cloned is not None:
+        options.cloned(child.pid, child.pidfd)
 
 
 class _Step:
@@ -420,89 +442,17 @@ class _Step:
             raise StepError.of(error, self._name, self._field) from None
 
 
-# ── the child's messages ────────────────────────────────────────────────────────────────────────
-
-
-def _tell(
-    pipe: "SyncPipe", message: "dict[str, Any]", pid: int, pidfd: int, cgroups: "Cgroups"
-) -> None:
-    """Answer the child; where it is gone, raise what it said before it went."""
-    try:
-        pipe.send(message)
-    except ConnectionError:
-        while True:
-            _next(pipe, pid, pidfd, cgroups)
-
-
-def _next(
-    pipe: "SyncPipe", pid: int, pidfd: int, cgroups: "Cgroups", fds: "list[int] | None" = None
-) -> bytes:
-    """The next packet that is not the announcement of a step; `fds` takes a descriptor with it."""
-    while True:
-        data, received = pipe.receive_bytes(0 if fds is None else 1)
-        if fds is not None:
-            fds += received
-        if not data:
-            raise _died(pipe, pid, cgroups, pidfd)
-        if data.startswith(b'{"step":'):
-            pipe.step = str(decode(data)["step"])
-            continue
-        if data.startswith(b'{"error":'):
-            raise error_of(decode(data))
-        return data
-
-
-def _await(
-    pipe: "SyncPipe", kind: str, pid: int, pidfd: int, cgroups: "Cgroups"
-) -> "dict[str, Any]":
-    message = decode(_next(pipe, pid, pidfd, cgroups))
-    if kind not in message:
-        raise StepError(pipe.step, 0, f"the child did not say {kind!r} but something else")
-    return message
-
-
-def _await_console(pipe: "SyncPipe", pid: int, pidfd: int, cgroups: "Cgroups") -> int:
-    """The master of the terminal that the child has made."""
-    fds: list[int] = []
-    _next(pipe, pid, pidfd, cgroups, fds)
-    if not fds:
-        raise StepError(pipe.step, 0, "the child did not send its terminal but something else")
-    return fds[0]
-
-
-def _await_ready(
-    pipe: "SyncPipe", steps: "list[Any]", pid: int, pidfd: int, cgroups: "Cgroups"
-) -> None:
-    record = _next(pipe, pid, pidfd, cgroups)
-    if record == READY:
-        return
-    position, errno = loop.position(record)
-    step, field, what = step_at(steps, position)
-    raise StepError(step, errno, what, field=field)
-
-
-def _died(pipe: "SyncPipe", pid: int, cgroups: "Cgroups", pidfd: int) -> StepError:
-    """Word an end of file without READY: the step it died in, how, and whether for memory."""
-    how = _how_it_ended(pidfd)
-    what = f"the container's first process (pid {pid}) ended{how} before it was ready"
-    killed = cgroups.oom_count()
-    hint = "the memory limit is too small to start in" if killed else None
-    return StepError(pipe.step, 0, what, hint=hint)
-
-
-def _how_it_ended(pidfd: int) -> str:
-    try:
-        result = posix.waitid(posix.P_PIDFD, pidfd, posix.WEXITED | posix.WNOWAIT)
-    except ChildProcessError:
-        return ""  # made for our parent: it is not ours to wait for
-    if result is None:
-        return ""
-    if result.si_code == posix.CLD_EXITED:
-        return f" with status {result.si_status}"
-    return f" by signal {result.si_status}"
-
-
 # ── the rest ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _limit_process(child: Child, process: "dict[str, Any]") -> None:
+    try:
+        _set_oom_score_adj(child.pid, process.get("oomScoreAdj"))
+        rlimits.set_rlimits(child.pid, process.get("rlimits") or [])
+    except StepError as error:
+        if error.errno in (_ENOENT, _ESRCH) and child.ended():
+            child.raise_why()  # the limit was not the reason
+        raise
 
 
 def _set_oom_score_adj(pid: int, value: "int | None") -> None:
@@ -526,35 +476,29 @@ def _write_pid_file(path: "str | None", pid: int) -> None:
     # Whoever watches for the file must never read half of a number.
     head, slash, name = path.rpartition("/")
     temporary = f"{head}{slash}.{name}.{posix.getpid()}"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     try:
-        fd = posix.open(
-            temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666
-        )
+        fd = posix.open(temporary, flags, 0o666)
         try:
-            posix.write(fd, str(pid).encode())
-        finally:
-            posix.close(fd)
-        posix.rename(temporary, path)
+            try:
+                posix.write(fd, str(pid).encode())
+            finally:
+                posix.close(fd)
+            posix.rename(temporary, path)
+        except OSError:
+            posix.unlink(temporary)
+            raise
     except OSError as error:
-        raise StepError("WritePidFile", error.errno or 0, f"--pid-file {path}") from None
+        raise StepError("WritePidFile", error.errno or 0, f"--pid-file {shown(path)}") from None
 
 
-def _undo(pid: int, pidfd: int, cgroups: "Cgroups | None", error: BaseException) -> None:
+def _undo(child: Child, cgroups: "Cgroups | None", error: BaseException) -> None:
     """End the child and remove its cgroups. What stands in the way is added to the error."""
-    if pid > 0:
-        try:
-            _signal.pidfd_send_signal(pidfd, _SIGKILL)
-        except ProcessLookupError:
-            pass
-        wait_for_end(pidfd, _KILL_SECONDS)
-        try:
-            posix.waitid(posix.P_PIDFD, pidfd, posix.WEXITED)
-        except ChildProcessError:
-            pass
-        posix.close(pidfd)
-    if cgroups is None:
-        return
     try:
-        cgroups.remove()
+        child.end()
+        if cgroups is not None:
+            # Without a pid namespace of its own, what its hooks have started outlives it.
+            cgroups.kill()
+            cgroups.remove()
     except OSError as also:
-        error.add_note(f"and its cgroups could not be removed: {also}")
+        error.add_note(f"and not all could be undone: {also}")

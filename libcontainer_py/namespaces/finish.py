@@ -47,7 +47,14 @@ from libcontainer_py.linux.flags import (
 )
 from libcontainer_py.linux.numbers import MACHINE, NR
 from libcontainer_py.namespaces import loop
-from libcontainer_py.syncpipe.records import EXEC, READY, RECORD_SIZE, START_HOOK, STARTED
+from libcontainer_py.syncpipe.records import (
+    EXEC,
+    HOOK_ENDED,
+    READY,
+    RECORD_SIZE,
+    START_HOOK,
+    STARTED,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -318,7 +325,7 @@ class FinishList:
         """Run one `startContainer` hook, a program of the container's, and wait for its end.
 
         `state` is a descriptor of the state, which becomes its standard input. A failure is told
-        to `start` with the wait status in the errno's place, and ends everything.
+        to `start`, and ends everything.
         """
         self.at(START_HOOK, f"hooks.startContainer[{index}]", path)
         begin, done, failed = f"hook {index}", f"hook {index} done", f"hook {index} failed"
@@ -331,7 +338,8 @@ class FinishList:
         arguments = Array([_bytes(text) for text in argv])
         environment = Array([_bytes(text) for text in env])
         self.call("execve", _bytes(path), arguments, environment, error="again")
-        self.label(failed)
+        self.at(HOOK_ENDED, f"hooks.startContainer[{index}]", path)
+        self.label(failed)  # a comparison: its result is the negative of the wait status
         self._record(-1, (0, Saved(_STATUS)), _IGNORED, ("start failed", None, None), False)
         self.label(done)
 

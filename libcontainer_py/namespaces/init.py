@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from libcontainer_py.security.seccomp import Filter
     from libcontainer_py.syncpipe.pipe import SyncPipe
 
-_PATH_FLAGS = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+# include/uapi/linux/personality.h
+PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 
 
 class InitConfig:
@@ -53,6 +54,7 @@ class InitConfig:
         "go",
         "ignored_signals",
         "last_capability",
+        "listen_fds",
         "namespaces",
         "no_new_keyring",
         "no_pivot",
@@ -75,7 +77,8 @@ class InitConfig:
     status: int
     ignored_signals: int  # bit N-1 is signal N
     stdio: "tuple[int, int, int]"
-    preserve_fds: int
+    preserve_fds: int  # all that are passed on from 3 on
+    listen_fds: int  # so many of them are for sd_listen_fds(3)
     no_pivot: bool
     no_new_keyring: bool
     sets: capabilities.Sets
@@ -139,7 +142,10 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
     _reset_signals(start.ignored_signals)
     posix.umask(0o022)  # whatever the caller's is, what is made below has the modes it names
     _set_stdio(start.stdio)
-    _close_all_but({0, 1, 2, *range(3, 3 + start.preserve_fds)}, pipe, start)
+    preserved = range(3, 3 + start.preserve_fds)
+    for fd in preserved:
+        posix.set_inheritable(fd, True)
+    _close_all_but({0, 1, 2, *preserved}, pipe, start)
     pipe.expect("go")
 
     step.begin("Setsid")
@@ -199,11 +205,13 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
     step.begin("FinalizeNamespace", "process.cwd")
     inside = _chdir(process["cwd"])
     posix.umask(_umask(process.get("user") or {}))
+    step.begin("LoadContainerEnvironment", "process.env")
+    environment = _environment(start, process)
     step.begin("Execv", "process.args[0]")
     state = -1
     if hooks.get("startContainer"):
         state = in_memory(answer["created"].encode("utf-8", "surrogatepass"))
-    executable, steps, warnings = _finish_list(start, pipe, process, inside, state)
+    executable, steps, warnings = _finish_list(start, pipe, process, environment, inside, state)
     status = posix.fstat(executable)
     step.begin("Finish")
     for fd in (pipe.fileno(), start.go, start.status, state):
@@ -220,7 +228,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: _Step) -> None:
 def _initialize_mount_namespace(start: InitConfig, root: int, cwd: str) -> "list[int]":
     """Mounts, devices, links; returns the mounts to be made read-only at the end."""
     config = start.config
-    wanted = config.get("mounts") or []
+    wanted = mounts.without_root(config.get("mounts") or [], start.rootfs)
     read_only_later = mounts.setup_mounts(
         root, wanted, start.cgroup_mounts, bool(start.namespaces & CLONE_NEWCGROUP)
     )
@@ -229,6 +237,8 @@ def _initialize_mount_namespace(start: InitConfig, root: int, cwd: str) -> "list
         devices.setup_devices(root, (config.get("linux") or {}).get("devices") or [])
         devices.setup_ptmx(root)
         devices.setup_dev_symlinks(root)
+        # Now, as no device can be opened while the parent writes their rules.
+        devices.reopen_null(root)
     # The working directory is made where it is missing; before the root becomes read-only.
     try:
         posix.close(paths.mkdir_all_in_root(root, cwd))
@@ -273,12 +283,13 @@ def _restrict(start: InitConfig, read_only_later: "list[int]", step: _Step) -> N
         syscalls.personality(PERSONALITIES[linux["personality"]["domain"]])
 
 
-# include/uapi/linux/personality.h
-PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
-
-
 def _finish_list(
-    start: InitConfig, pipe: "SyncPipe", process: "dict[str, Any]", inside: bool, state: int
+    start: InitConfig,
+    pipe: "SyncPipe",
+    process: "dict[str, Any]",
+    environment: "dict[str, str]",
+    inside: bool,
+    state: int,
 ) -> "tuple[int, list[Any], list[str]]":
     """Write the list: (a descriptor of its file, what each position does, warnings).
 
@@ -289,7 +300,6 @@ def _finish_list(
     uid, gid = user.get("uid", 0), user.get("gid", 0)  # left out, they are root's, as for runc
     groups = user.get("additionalGids") or []
     sets = start.sets
-    environment = _environment(process.get("env") or [], uid)
     _chown_stdio(uid)
     capabilities.prove(sets, syscalls.capget()[1])
 
@@ -304,7 +314,7 @@ def _finish_list(
         capabilities.apply_capabilities(calls, sets.with_sys_admin())
         _apply_filter(calls, start.filter)
     capabilities.apply_capabilities(calls, sets)
-    warnings = start.warnings + capabilities.raise_ambient(calls, sets)
+    warnings = capabilities.raise_ambient(calls, sets)
     if no_new_privs:
         calls.at("NoNewPrivileges", "process.noNewPrivileges")
         calls.prctl(PR_SET_NO_NEW_PRIVS, 1)
@@ -335,19 +345,21 @@ def _apply_filter(calls: "finish.FinishList", filter: "Filter") -> None:
     calls.seccomp_set_mode_filter(filter.flags, filter.instructions)
 
 
-def _environment(entries: "list[str]", uid: int) -> "dict[str, str]":
+def _environment(start: InitConfig, process: "dict[str, Any]") -> "dict[str, str]":
     """Read the container's environment; a later entry wins; HOME comes from its passwd if unset.
 
     It is data for the last execve alone: never posix.environ, never a hook's (CVE-2025-23266).
     """
     environment = {}
-    for entry in entries:
+    for entry in process.get("env") or ():
         name, _equals, value = entry.partition("=")
         environment[name] = value
     if not environment.get("HOME"):
-        root = syscalls.openat2(syscalls.CWD, "/", _PATH_FLAGS)
-        environment["HOME"] = home_in_root(root, uid)
+        root = paths.open_root()
+        environment["HOME"] = home_in_root(root, (process.get("user") or {}).get("uid", 0))
         posix.close(root)
+    if start.listen_fds:
+        environment |= {"LISTEN_FDS": str(start.listen_fds), "LISTEN_PID": str(posix.getpid())}
     return environment
 
 
@@ -357,9 +369,9 @@ def _chdir(cwd: str) -> bool:
     The path is resolved beneath the root and without magic links: `/proc/self/fd/N` would lead to
     whatever directory of the host is still open (CVE-2024-21626).
     """
-    root = syscalls.openat2(syscalls.CWD, "/", _PATH_FLAGS)
+    root = paths.open_root()
     try:
-        directory = paths.open_in_root(root, cwd, _PATH_FLAGS)
+        directory = paths.open_in_root(root, cwd, posix.O_DIRECTORY)
         try:
             posix.fchdir(directory)
         finally:
@@ -392,10 +404,9 @@ def _reset_signals(ignored: int) -> None:
 def _set_stdio(stdio: "tuple[int, int, int]") -> None:
     """Make the given descriptors 0, 1 and 2."""
     # A source below 3 may be overwritten before its turn: copy all away first.
-    copies = [posix.dup(fd) if fd != target else -1 for target, fd in enumerate(stdio)]
+    copies = [posix.dup(fd) for fd in stdio]
     for target, copy in enumerate(copies):
-        if copy >= 0:
-            posix.dup2(copy, target, inheritable=True)
+        posix.dup2(copy, target, inheritable=True)
 
 
 def _close_all_but(keep: "set[int]", pipe: "SyncPipe", start: InitConfig) -> None:

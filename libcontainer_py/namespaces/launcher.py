@@ -2,13 +2,20 @@
 
 The program (an engine) starts it and sends one request over a sync pipe; the launcher does what
 `exec_` does, with CLONE_PARENT: so the container is the engine's own child, which the engine waits
-for by its pidfd. Then the launcher ends.
+for by its pidfd. Then the launcher ends. What it says:
+
+    {"cloned": PID}             as soon as there is a child, with its pidfd
+    {"created": true, …}        it waits for `start`; with the warnings, and its terminal's master
+    {"error": {...}, …}         or what went wrong; the child, if there was one, is killed
+    {"raised": KIND, …}         the same, where it is not a StepError
 """
 
+import _signal
 import posix
 import sys
 
-from libcontainer_py.errors import ConfigError, Error, Exists, StepError
+from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError
+from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.namespaces.exec import Created, Options, exec_
 from libcontainer_py.syncpipe.pipe import SyncPipe, decode, error_message, error_of, new_sync_pipe
 
@@ -22,6 +29,8 @@ PROGRAM = (
     "import sys; sys.path += sys.argv[2:];"
     "from libcontainer_py.namespaces.launcher import main; main(int(sys.argv[1]))"
 )
+_SIGKILL = 9
+_KILL_SECONDS = 10.0
 _PACKAGE = __file__.rsplit("/", 3)[0]
 
 
@@ -46,7 +55,7 @@ def launch(root: str, container_id: str, bundle: str, options: Options) -> Creat
     import subprocess
 
     ours, theirs = new_sync_pipe()
-    preserved = tuple(range(3, 3 + options.preserve_fds))
+    preserved = tuple(range(3, 3 + options.listen_fds + options.preserve_fds))
     words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", PROGRAM, str(theirs.fileno())]
     places = [_PACKAGE, *(place for place in sys.path if os.path.isabs(place))]
     try:
@@ -60,17 +69,45 @@ def launch(root: str, container_id: str, bundle: str, options: Options) -> Creat
         ):
             theirs.close()
             ours.send(_request(root, container_id, bundle, options))
-            data, fds = ours.receive_bytes(max_fds=2)
+            return _await_created(ours)
     finally:
         ours.close()
         theirs.close()
+
+
+def _await_created(pipe: SyncPipe) -> Created:
+    pid = pidfd = -1
+    try:
+        answer, fds = _receive(pipe)
+        if "cloned" in answer:
+            pid, pidfd = answer["cloned"], fds[0]
+            answer, fds = _receive(pipe)
+        if "created" not in answer:
+            raise _error(answer)
+    except BaseException:
+        if pidfd >= 0:
+            _reap(pidfd)
+        raise
+    return Created(pid, pidfd, answer["warnings"], fds[0] if fds else -1)
+
+
+def _receive(pipe: SyncPipe) -> "tuple[dict[str, Any], list[int]]":
+    data, fds = pipe.receive_bytes(max_fds=1)
     if not data:
         raise Error("the launcher ended without an answer")
-    answer = decode(data)
-    if "created" in answer:
-        master = fds[1] if len(fds) > 1 else -1
-        return Created(answer["created"], fds[0], answer["warnings"], master)
-    raise _error(answer)
+    return decode(data), fds
+
+
+def _reap(pidfd: int) -> None:
+    """End our child, which did not become a container, and close its pidfd."""
+    try:
+        _signal.pidfd_send_signal(pidfd, _SIGKILL)
+        wait_for_end(pidfd, _KILL_SECONDS)
+        posix.waitid(posix.P_PIDFD, pidfd, posix.WEXITED | posix.WNOHANG)
+    except (ChildProcessError, ProcessLookupError):
+        pass  # somebody else has reaped it: asyncio, or the kernel where SIGCHLD is ignored
+    finally:
+        posix.close(pidfd)
 
 
 def main(fd: int) -> None:
@@ -83,13 +120,14 @@ def main(fd: int) -> None:
     if request is None:
         return
     options = Options(
+        listen_fds=request["listen_fds"],
         preserve_fds=request["preserve_fds"],
         pid_file=request["pid_file"],
         no_pivot=request["no_pivot"],
         no_new_keyring=request["no_new_keyring"],
         console_socket=request["console_socket"],
         detach=request["detach"],
-        for_parent=True,
+        cloned=lambda pid, pidfd: pipe.send({"cloned": pid}, (pidfd,)),
     )
     try:
         created = exec_(request["root"], request["id"], request["bundle"], options)
@@ -98,8 +136,8 @@ def main(fd: int) -> None:
     except OSError as error:
         pipe.send(_error_message(StepError.of(error, "exec")))
     else:
-        fds = (created.pidfd, created.master)[: 1 if created.master < 0 else 2]
-        pipe.send({"created": created.pid, "warnings": created.warnings}, fds)
+        fds = () if created.master < 0 else (created.master,)
+        pipe.send({"created": True, "warnings": created.warnings}, fds)
 
 
 def _request(root: str, container_id: str, bundle: str, options: Options) -> "dict[str, Any]":
@@ -107,6 +145,7 @@ def _request(root: str, container_id: str, bundle: str, options: Options) -> "di
         "root": root,
         "id": container_id,
         "bundle": bundle,
+        "listen_fds": options.listen_fds,
         "preserve_fds": options.preserve_fds,
         "pid_file": options.pid_file,
         "no_pivot": options.no_pivot,
@@ -117,18 +156,23 @@ def _request(root: str, container_id: str, bundle: str, options: Options) -> "di
 
 
 def _error_message(error: Error) -> "dict[str, Any]":
+    notes = getattr(error, "__notes__", [])
     if isinstance(error, StepError):
-        return error_message(error)
+        return error_message(error) | {"notes": notes}
     field = error.field if isinstance(error, ConfigError) else None
     text = str(error).removeprefix(f"{field}: ") if field else str(error)
-    return {"raised": type(error).__name__, "text": text, "field": field}
+    return {"raised": type(error).__name__, "text": text, "field": field, "notes": notes}
 
 
 def _error(answer: "dict[str, Any]") -> Error:
+    error: Error
     if "error" in answer:
-        return error_of(answer)
-    kind = answer["raised"]
-    if kind == "ConfigError":
-        return ConfigError(answer["text"], answer["field"])
-    known = {Exists.__name__: Exists}
-    return known.get(kind, Error)(answer["text"])
+        error = error_of(answer)
+    elif answer["raised"] == ConfigError.__name__:
+        error = ConfigError(answer["text"], answer["field"])
+    else:
+        known = {kind.__name__: kind for kind in (Exists, NotFound)}
+        error = known.get(answer["raised"], Error)(answer["text"])
+    for note in answer["notes"]:
+        error.add_note(note)
+    return error

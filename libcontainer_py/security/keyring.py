@@ -11,7 +11,9 @@ _KEY_USR_SEARCH = 0x00080000
 
 
 def join_session_keyring(container_id: str) -> None:
-    """Join a new session keyring, named for the container, in place of the host's.
+    """Join the session keyring that is named for the container, in place of the host's.
+
+    It is made where there is none yet.
 
     Raises:
         OSError: EDQUOT when the user's quota of keys is used up. A kernel without keyrings is none.

@@ -18,10 +18,12 @@ From the child come, in this order:
 From the parent:
 
     {"go": true}                the cgroups (and maps) are there: begin
-    {"ok": true}                an answer to `mounts` and to `finish`
+    {"ok": true, …}             an answer to `mounts` and to `finish`; to the first, where there are
+                                hooks, with the states that the child's own hooks read
 """
 
 import _socket
+import posix
 
 from libcontainer_py import jsontext
 from libcontainer_py.errors import StepError
@@ -57,10 +59,6 @@ class SyncPipe:
     def close(self) -> None:
         """Close this end; the other one sees an end of file."""
         self._socket.close()
-
-    def detach(self) -> int:
-        """Give the descriptor away: this object no longer closes it."""
-        return self._socket.detach()
 
     def send(self, message: "dict[str, Any]", fds: "tuple[int, ...]" = ()) -> None:
         """Send one message, and descriptors with it.
@@ -102,10 +100,8 @@ class SyncPipe:
                     for at in range(0, len(payload) - 3, 4)
                 ]
         if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
-            import os
-
             for fd in fds:
-                os.close(fd)
+                posix.close(fd)
             raise StepError("ReadFromChild", 0, "a message on the sync pipe is too large")
         return data, fds
 
@@ -173,7 +169,9 @@ def error_message(error: StepError) -> "dict[str, Any]":
 
 def error_of(message: "dict[str, Any]") -> StepError:
     """Turn data back into the error."""
-    data = message["error"]
+    data = message.get("error")
+    if not isinstance(data, dict):
+        return StepError("ReadFromChild", 0, "a message on the sync pipe can't be read")
 
     def text(key: str) -> "str | None":
         value = data.get(key)

@@ -6,9 +6,9 @@ RECORD_SIZE = 16
 READY = b"READY\0\0\0" + bytes(RECORD_SIZE - 8)
 STARTED = b"S"
 
-# The names of the steps that come after READY. In the record of a failed hook the result is the
-# hook's wait status.
+# The names of the steps that come after READY.
 START_HOOK = "startContainer"
+HOOK_ENDED = "startContainer ended"  # its result is not an errno, but the hook's wait status
 EXEC = "Execv"
 
 TYPE_CHECKING = False

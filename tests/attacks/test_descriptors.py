@@ -92,3 +92,29 @@ def test_a_created_container_holds_nothing(bare: Bare, bundle: Bundle) -> None:
     rest = held - ours
     assert len(rest) <= 3, rest  # the standard streams
     assert not [path for path in rest if os.path.isdir(path)], rest
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_no_null_device_of_the_host(
+    lcpy: Lcpy, bundle: Bundle, tmp_path: Path, readonly: bool
+) -> None:
+    """By a descriptor of the host's node its root could give that another mode and owner."""
+    show = "stat -L -c %d,%i,%t,%T"
+    files = "/proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2 /dev/null"
+    command = f'for file in {files}; do seen="$seen $({show} $file)"; done; echo $seen >&3'
+    made = bundle("sh", "-c", command, change=lambda c: c["root"].update(readonly=readonly))
+    words = " ".join(map(shlex.quote, lcpy.argv("run", "--preserve-fds=1", lcpy.new_id())))
+    subprocess.run(
+        ["sh", "-c", f"exec {words} 3>{shlex.quote(str(tmp_path / 'seen'))}"],
+        cwd=made,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=20,
+        check=True,
+    )
+    *streams, null = (tmp_path / "seen").read_text().split()
+    assert streams == [null] * 3
+    assert null.endswith(",1,3")
+    host = os.stat("/dev/null")
+    assert not null.startswith(f"{host.st_dev},{host.st_ino},")

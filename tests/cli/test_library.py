@@ -341,16 +341,75 @@ def test_pid_file_and_preserved_descriptors(program: Program) -> None:
         fd = os.open(bundle + "/config.json", os.O_RDONLY)
         if fd != 3:
             os.dup2(fd, 3)
+        os.set_inheritable(3, False)
         os.chdir(bundle)
         with runtime.run(id, bundle, pid_file="pid", preserve_fds=1) as container:
             assert open("pid").read() == str(container.process.pid)
             assert container.process.wait(10) == 0
+        assert not os.get_inheritable(3)  # for whatever else this program starts
         """,
         "sh",
         "-c",
         "head -c 1 <&3",
     )
     assert said == "{"
+
+
+def test_a_child_that_did_not_become_a_container_is_reaped(program: Program) -> None:
+    program(
+        """
+        before = fds()
+        error = raises(StepError, runtime.create, id, bundle)
+        assert error.step == "Execv", error
+        raises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
+        assert fds() == before
+        """,
+        "/nonexistent",
+    )
+
+
+def test_what_went_wrong_while_it_was_undone(program: Program) -> None:
+    program(
+        """
+        import json
+        with open(bundle + "/config.json") as file:
+            config = json.load(file)
+        config["hooks"] = {"poststop": [{"path": "/bin/false"}]}
+        with open(bundle + "/config.json", "w") as file:
+            json.dump(config, file)
+        error = raises(StepError, runtime.create, id, bundle)
+        assert error.__notes__ == ["error running poststop hook #0: exit status 1"], error.__notes__
+        """,
+        "/nonexistent",
+    )
+
+
+def test_a_stream_that_is_closed(program: Program) -> None:
+    """A file of ours would get its number, and be the container's."""
+    program(
+        """
+        if len(os.listdir("/proc/self/task")) == 1:  # else it is subprocess that refuses
+            os.close(0)
+            error = raises(Error, runtime.create, id, bundle)
+            assert str(error) == "stdin: descriptor 0 is not open", error
+            assert not os.path.exists(root)
+        """
+    )
+
+
+def test_sockets_to_listen_on(program: Program) -> None:
+    said = program(
+        """
+        fds = [os.open(bundle + "/config.json", os.O_RDONLY) for _ in range(4)]
+        os.environ["LISTEN_FDS"] = "9"  # the caller's own affair
+        with runtime.run(id, bundle, listen_fds=1, preserve_fds=1) as container:
+            assert container.process.wait(10) == 0
+        """,
+        "sh",
+        "-c",
+        "echo $LISTEN_FDS $LISTEN_PID; ls /proc/self/fd | xargs",
+    )
+    assert said == "1 1\n0 1 2 3 4 5\n"
 
 
 def test_the_caller_is_left_as_it_was(program: Program) -> None:

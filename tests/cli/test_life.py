@@ -156,8 +156,15 @@ def test_a_program_of_a_wrong_format(lcpy: "Lcpy", bundle: "Bundle", tmp_path: P
     argv = ["runc", "--root", str(tmp_path / "runc"), "run", "--bundle", str(path), container]
     theirs = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == theirs.returncode == 1
-    assert done.stderr.splitlines()[0] == theirs.stderr.splitlines()[0]
-    assert len(done.stderr.splitlines()) == 2  # the container's, and ours
+    assert done.stderr == theirs.stderr.splitlines()[0] + "\n"  # once is enough
+    log = tmp_path / "log"
+    done = lcpy("--log", log, "run", "--bundle", path, lcpy.new_id())
+    assert (done.returncode, done.stderr) == (1, "exec /bin/wrong: exec format error\n")
+    assert "Execv: process.args[0]: exec /bin/wrong: exec format error" in log.read_text()
+    # Who detaches leaves that standard error to the container: what went wrong is said on ours.
+    done = lcpy("run", "--detach", "--bundle", path, lcpy.new_id())
+    assert done.returncode == 1
+    assert "lcpy run failed: Execv: process.args[0]: exec /bin/wrong" in done.stderr
     assert os.listdir(lcpy.root) == []
 
 
@@ -216,7 +223,39 @@ def test_a_number_beyond_the_signals(lcpy: "Lcpy", bundle: "Bundle") -> None:
     container = create(lcpy, bundle("true"))
     refused(lcpy("kill", container, "100"), "invalid argument")
     refused(lcpy("kill", container, "9" * 30), "invalid argument")
+    refused(lcpy("kill", "--all", container, "100"), "kill: signal 100: invalid argument")
     assert lcpy.state(container)["status"] == "created"
+
+
+@pytest.mark.parametrize("all_of_them", [[], ["--all"]])
+def test_kill_of_a_frozen_one(lcpy: "Lcpy", bundle: "Bundle", all_of_them: list[str]) -> None:
+    """On cgroup v1 the frozen don't die: SIGKILL thaws."""
+    freezer = Path("/sys/fs/cgroup/freezer")
+    if not freezer.is_dir():
+        pytest.skip("this host has no freezer of cgroup v1")
+    container = create(lcpy, bundle("sleep", "60"))
+    lcpy("start", container, check=True)
+    record = json.loads((lcpy.root / container / "state.json").read_text())
+    state = Path(record["cgroups"]["paths"]["freezer"]) / "freezer.state"
+    state.write_text("FROZEN")
+    assert lcpy.wait_for(container, "paused")
+    lcpy("kill", *all_of_them, container, "KILL", check=True)
+    lcpy.wait_for(container, "stopped")
+
+
+def test_a_created_one_that_is_frozen(lcpy: "Lcpy", bundle: "Bundle") -> None:
+    """It can't answer: `start` says so, and does not wait."""
+    freezer = Path("/sys/fs/cgroup/freezer")
+    if not freezer.is_dir():
+        pytest.skip("this host has no freezer of cgroup v1")
+    container = create(lcpy, bundle("true"))
+    record = json.loads((lcpy.root / container / "state.json").read_text())
+    state = Path(record["cgroups"]["paths"]["freezer"]) / "freezer.state"
+    state.write_text("FROZEN")
+    assert lcpy.state(container)["status"] == "paused"
+    refused(lcpy("start", container, timeout=10), "cannot start a container in the paused state")
+    state.write_text("THAWED")
+    lcpy("start", container, check=True)
 
 
 def test_kill_of_a_stopped_one(lcpy: "Lcpy", bundle: "Bundle") -> None:

@@ -203,9 +203,21 @@ def test_a_program_that_cannot_start_gives_the_terminal_back(
     (path / "rootfs/script").chmod(0o755)
     outer.run(lcpy.argv("run", "--bundle", path, lcpy.new_id()))
     assert outer.end() == 1
-    assert b"no such file or directory" in outer.shown
+    assert outer.shown == b"exec /script: no such file or directory\r\n"
     assert termios.tcgetattr(outer.slave) == outer.before
     assert os.listdir(lcpy.root) == []
+
+
+def test_what_a_failed_hook_has_shown_is_shown(run: Run, outer: Outer) -> None:
+    def change(config: "Config") -> None:
+        terminal(config)
+        config["hooks"] = {"startContainer": [{"path": "/bin/busybox", "args": ["cat", "/nosuch"]}]}
+
+    run("true", change=change)
+    assert outer.end() == 1
+    shown = outer.shown.decode().splitlines()
+    assert shown[0] == "cat: can't open '/nosuch': No such file or directory"
+    assert "error running startContainer hook #0: /bin/busybox: exit status 1" in shown[1]
 
 
 def test_nothing_of_the_output_is_lost(run: Run, outer: Outer) -> None:
@@ -284,6 +296,24 @@ def test_a_reader_that_leaves_hangs_the_terminal_up(run: Run, outer: Outer) -> N
     process.stdout.close()
     assert outer.end() != 0
     assert termios.tcgetattr(outer.slave) == outer.before
+
+
+def test_a_reader_that_leaves_sends_no_signal_of_lcpys_own(
+    run: Run, outer: Outer, tmp_path: Path
+) -> None:
+    """Its write to the closed pipe brings it a SIGPIPE, which is not for the container."""
+    script = "trap 'echo PIPE >/signals' PIPE; trap '' HUP; echo ready; " + WAIT
+
+    def change(config: "Config") -> None:
+        terminal(config)
+        config["root"]["readonly"] = False
+        config["process"]["args"][2] = script.replace("300", "20")
+
+    process = run(script, change=change, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.wait(SECONDS)
+    assert not list(tmp_path.glob("bundle-*/rootfs/signals"))
 
 
 def test_a_window_that_is_closed_hangs_the_terminal_up(run: Run, outer: Outer) -> None:

@@ -47,6 +47,7 @@ STEPS = {
     "PivotRoot",
     "Restrict",
     "FinalizeNamespace",
+    "LoadContainerEnvironment",
     "Execv",
     "Finish",
 }

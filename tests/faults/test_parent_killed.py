@@ -1,10 +1,11 @@
-"""Commands killed with SIGKILL at thirty moments of their lives: what follows tells the truth, and
+"""Commands killed with SIGKILL at fifty moments of their lives: what follows tells the truth, and
 cleans up everything.
 """
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Bundle, Lcpy
+from tests.conftest import Bundle, Config, Lcpy
 
 KILLED_AT = str(Path(__file__).resolve().with_name("killed_at.py"))
-MOMENTS = 30
+MOMENTS = 50
 
 
 def command(moment: int, lcpy: Lcpy, *words: str | Path) -> list[str]:
@@ -38,7 +39,7 @@ def run(moment: int, lcpy: Lcpy, *words: str | Path) -> "subprocess.CompletedPro
 
 
 def moments(lcpy: Lcpy, *words: str | Path, skip: float = 0.0) -> list[int]:
-    """Thirty moments, evenly spread over a command's life (without the first part of it)."""
+    """Fifty moments, evenly spread over a command's life (without the first part of it)."""
     done = run(0, lcpy, *words)
     assert done.returncode == 0, done.stderr
     match = re.search(r"moments: (\d+)", done.stderr)
@@ -62,6 +63,10 @@ def processes(container: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def name_of(pid: str) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[0]
 
 
 def cgroups(container: str) -> list[str]:
@@ -120,7 +125,7 @@ def test_create(lcpy: Lcpy, bundle: Bundle) -> None:
 
 
 def last_moments(lcpy: Lcpy, made: Path) -> list[int]:
-    """Every fourth moment of the end of a `create`, around READY and the last record."""
+    """Moments of the end of a `create`, around READY and the last record."""
     container = lcpy.new_id()
     times = moments(lcpy, "create", "--bundle", made, container, skip=0.9)
     check_clean(lcpy, container)
@@ -144,7 +149,7 @@ def test_the_end_of_create(lcpy: Lcpy, bundle: Bundle) -> None:
 def test_a_plain_delete(lcpy: Lcpy, bundle: Bundle) -> None:
     """A container whose `create` was killed has stopped: a plain `delete` removes it."""
     made = bundle("sleep", "60")
-    for moment in last_moments(lcpy, made)[::3]:
+    for moment in last_moments(lcpy, made)[::5]:
         container = lcpy.new_id()
         run(moment, lcpy, "create", "--bundle", made, container)
         done = lcpy("delete", container)
@@ -199,7 +204,7 @@ def test_delete(lcpy: Lcpy, bundle: Bundle, started: bool) -> None:
 
     create(first)
     times = moments(lcpy, "delete", "--force", first)
-    for moment in times[:: 2 if started else 4]:
+    for moment in times:
         container = lcpy.new_id()
         create(container)
         done = run(moment, lcpy, "delete", "--force", container)
@@ -207,4 +212,25 @@ def test_delete(lcpy: Lcpy, bundle: Bundle, started: bool) -> None:
         check_truth(lcpy, container)
         check_clean(lcpy, container)
     lcpy("create", "--bundle", made, container, check=True)  # the id is free again
+    check_clean(lcpy, container)
+
+
+def test_create_in_a_hook(lcpy: Lcpy, bundle: Bundle) -> None:
+    """Without a pid namespace, a createContainer hook outlives the child that waits for it."""
+
+    def change(config: Config) -> None:
+        kinds = config["linux"]["namespaces"]
+        config["linux"]["namespaces"] = [kind for kind in kinds if kind["type"] != "pid"]
+        hook = {"path": shutil.which("sleep"), "args": ["sleep", "60"]}
+        config["hooks"] = {"createContainer": [hook]}
+
+    container = lcpy.new_id()
+    made = bundle("true", change=change)
+    with subprocess.Popen(lcpy.argv("create", "--bundle", made, container)) as create:
+        end = time.monotonic() + 10
+        while not any("sleep" in name_of(pid) for pid in processes(container)):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        create.kill()
+    lcpy("delete", container, check=True)
     check_clean(lcpy, container)

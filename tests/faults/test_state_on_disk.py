@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Bundle, Lcpy
+from tests.conftest import Bundle, Config, Lcpy
 
 HERE = Path(__file__).resolve().parent
 
@@ -52,12 +53,12 @@ def cgroups(container: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("inodes", range(1, 10))
+@pytest.mark.parametrize("inodes", range(1, 11))
 def test_no_inodes(lcpy: Lcpy, bundle: Bundle, small: Path, inodes: int) -> None:
     remount(small, f"nr_inodes={inodes}")
     container = lcpy.new_id()
     done = lcpy("run", container, cwd=bundle("true"))
-    if inodes < 7:  # the root, a directory, lock, two FIFOs, state.json, its next version
+    if inodes < 8:  # the root, a directory, lock, 2 FIFOs, cgroups.json, state.json, the next one
         assert "no space left on device" in error_of(done)
     else:
         assert done.returncode == 0, done.stderr
@@ -65,14 +66,16 @@ def test_no_inodes(lcpy: Lcpy, bundle: Bundle, small: Path, inodes: int) -> None
     assert cgroups(container) == []
 
 
-@pytest.mark.parametrize("pages", [1, 2])
+@pytest.mark.parametrize("pages", [1, 2, 3])
 def test_no_space(lcpy: Lcpy, bundle: Bundle, small: Path, pages: int) -> None:
-    """With a page for the first record, and none for its next version."""
+    """With pages for the first record, for its cgroups, for its next version, or not."""
     remount(small, f"size={pages * 4096}")
     container = lcpy.new_id()
     done = lcpy("create", container, cwd=bundle("true"))
-    if pages == 1:
-        assert "no space left on device" in error_of(done)
+    if pages < 3:
+        error = error_of(done)
+        assert "SaveState: write " in error
+        assert error.rstrip().rstrip('"').endswith("json: no space left on device")
         assert list(small.iterdir()) == []
         assert cgroups(container) == []
     else:
@@ -85,7 +88,7 @@ def test_no_space_at_the_start(lcpy: Lcpy, bundle: Bundle, small: Path) -> None:
     container = lcpy.new_id()
     lcpy("create", container, cwd=bundle("sleep", "60"), check=True)
     (small / "filler").write_bytes(bytes(4096))
-    remount(small, "size=8192")
+    remount(small, "size=12288")
     done = lcpy("start", container)
     assert done.returncode == 0 or "no space left on device" in error_of(done)
     assert lcpy.state(container)["status"] == "running"
@@ -126,8 +129,7 @@ def test_a_record_cut_off(lcpy: Lcpy, bundle: Bundle) -> None:
         assert select.select([pidfd], [], [], 2)[0], "its process is still there"
     finally:
         os.close(pidfd)
-        for path in cgroups(container):  # what the record alone knew
-            os.rmdir(path)
+    assert cgroups(container) == []
 
 
 REUSE = """
@@ -192,3 +194,106 @@ def test_a_record_with_another_start_time(lcpy: Lcpy, bundle: Bundle, change: in
     finally:
         victim.kill()
         victim.wait()
+
+
+@pytest.mark.parametrize("pid_namespace", [True, False])
+def test_a_running_one_without_a_good_record(
+    lcpy: Lcpy, bundle: Bundle, pid_namespace: bool
+) -> None:
+    """`delete --force` ends its processes and removes its cgroups all the same."""
+
+    def change(config: Config) -> None:
+        if not pid_namespace:
+            kinds = config["linux"]["namespaces"]
+            config["linux"]["namespaces"] = [kind for kind in kinds if kind["type"] != "pid"]
+
+    container = lcpy.new_id()
+    made = bundle("sh", "-c", "sleep 60 & exec sleep 60", change=change)
+    lcpy("run", "--detach", container, cwd=made, check=True)
+    assert cgroups(container)
+    (lcpy.root / container / "state.json").write_text("{")
+    lcpy("delete", "--force", container, check=True)
+    assert not (lcpy.root / container).exists()
+    assert cgroups(container) == []
+
+
+@pytest.mark.parametrize("name", ["pid", "cgroups", "hooks", "started", "annotations", "list"])
+def test_a_record_with_a_wrong_type(lcpy: Lcpy, bundle: Bundle, name: str) -> None:
+    container = lcpy.new_id()
+    lcpy("create", container, cwd=bundle("sleep", "60"), check=True)
+    path = lcpy.root / container / "state.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, name: "x"}))
+    for words in (("state",), ("start",), ("kill",), ("delete",)):
+        assert "damaged" in error_of(lcpy(*words, container))
+
+
+def test_cgroups_that_are_none(lcpy: Lcpy, bundle: Bundle) -> None:
+    container = lcpy.new_id()
+    lcpy("create", container, cwd=bundle("sleep", "60"), check=True)
+    path = lcpy.root / container / "state.json"
+    text = path.read_text()
+    path.write_text(json.dumps({**json.loads(text), "cgroups": {"driver": "v1"}}))
+    assert "does not say where they are" in error_of(lcpy("delete", container))
+    path.write_text(text)
+
+
+def test_a_large_record(lcpy: Lcpy, bundle: Bundle) -> None:
+    """As large as config.json may be: what was written can be read."""
+
+    def change(config: Config) -> None:
+        config["annotations"] = {"large": "x" * (12 << 20)}
+
+    container = lcpy.new_id()
+    lcpy("create", container, cwd=bundle("true", change=change), check=True)
+    assert lcpy.state(container)["status"] == "created"
+    lcpy("start", container, check=True)
+    lcpy.wait_for(container, "stopped")
+    lcpy("delete", container, check=True)
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_a_directory_and_nothing_else(lcpy: Lcpy, bundle: Bundle, lock: bool) -> None:
+    """What is left of a `create` that was killed at once: the id is taken, so it can be deleted."""
+    container = lcpy.new_id()
+    directory = lcpy.root / container
+    directory.mkdir(parents=True)
+    if lock:
+        (directory / "lock").touch()
+    assert "already exists" in error_of(lcpy("create", container, cwd=bundle("true")))
+    lcpy("delete", container, check=True)
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize("words", [["delete"], ["delete", "--force"], ["start"], ["state"]])
+def test_a_directory_that_is_not_ours(lcpy: Lcpy, words: list[str]) -> None:
+    """Nothing is made, changed or removed in it."""
+    directory = lcpy.root / lcpy.new_id()
+    directory.mkdir(parents=True)
+    (directory / "file").touch()
+    done = lcpy(*words, directory.name)
+    if "--force" not in words:
+        assert "does not exist" in error_of(done)
+    assert [path.name for path in directory.iterdir()] == ["file"]
+    (directory / "file").unlink()
+
+
+@pytest.mark.parametrize(("uid", "mode"), [(1000, 0o755), (0, 0o777), (0, 0o775)])
+def test_a_record_that_somebody_else_can_have_written(
+    lcpy: Lcpy, bundle: Bundle, tmp_path: Path, uid: int, mode: int
+) -> None:
+    """It names programs to run and processes to kill."""
+    container = lcpy.new_id()
+    hook = {"path": shutil.which("touch"), "args": ["touch", str(tmp_path / "ran")]}
+    made = bundle("sleep", "60", change=lambda c: c.update(hooks={"poststop": [hook]}))
+    lcpy("create", container, cwd=made, check=True)
+    directory = lcpy.root / container
+    os.chown(directory, uid, uid)
+    directory.chmod(mode)
+    for words in (["state"], ["start"], ["kill"], ["delete"], ["delete", "--force"]):
+        assert "is not ours alone" in error_of(lcpy(*words, container))
+    assert not (tmp_path / "ran").exists()
+    os.chown(directory, 0, 0)
+    directory.chmod(0o711)
+    lcpy("delete", container, check=True)
+    assert (tmp_path / "ran").exists()

@@ -136,7 +136,7 @@ def build(
     """Do what a container's init does about its root filesystem, and stay inside."""
     with sealed():
         root_fd = rootfs.prepare_rootfs(str(root), propagation)
-        later = mounts.setup_mounts(root_fd, config, cgroups, cgroup_namespace)
+        later = mounts.setup_mounts(root_fd, config, cgroups or [], cgroup_namespace)
         if not mounts.dev_is_bound(config):
             devices.setup_devices(root_fd, nodes or [])
             devices.setup_ptmx(root_fd)

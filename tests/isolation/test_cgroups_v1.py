@@ -240,7 +240,7 @@ def test_a_frozen_parent_is_refused(cgroups: V1) -> None:
     os.mkdir(parent)
     try:
         Path(parent, "freezer.state").write_text("FROZEN")
-        with pytest.raises(StepError, match="it is frozen, or one above it is"):
+        with pytest.raises(StepError, match="container's cgroup unexpectedly frozen"):
             cgroups.create({})
         assert not any(os.path.exists(path) for path in cgroups.paths.values())
     finally:
@@ -356,6 +356,7 @@ def test_the_entrance_needs_no_grace_period(cgroups: V1) -> None:
     [
         ({"pids": {"limit": 32}}, "pids", "pids.max", "32"),
         ({"pids": {"limit": -1}}, "pids", "pids.max", "max"),
+        ({"pids": {"limit": 0}}, "pids", "pids.max", "1"),
         ({"cpu": {"shares": 512}}, "cpu", "cpu.shares", "512"),
         ({"cpu": {"shares": 0}}, "cpu", "cpu.shares", "1024"),
         ({"cpu": {"quota": 5000, "period": 10000}}, "cpu", "cpu.cfs_quota_us", "5000"),

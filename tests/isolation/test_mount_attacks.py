@@ -121,7 +121,7 @@ def test_proc_and_sys_are_mounted_on_real_directories_alone(
     with pytest.raises(ChildError) as caught:
         in_child(lambda: build(root, [PROC if name == "proc" else SYS]), INSIDE)
     assert caught.value.field == "mounts[0].destination"
-    assert "ordinary directories" in caught.value.text
+    assert "must be mounted on ordinary directory" in caught.value.text
     assert not (root / "nowhere").exists()
 
 

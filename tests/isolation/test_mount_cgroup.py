@@ -117,7 +117,7 @@ def test_a_cgroup_that_is_gone_is_an_error(root: Path) -> None:
 
 def test_cgroup_v2_alone(root: Path) -> None:
     def look() -> Any:
-        build(root, cgroup("ro"), cgroups=None)
+        build(root, cgroup("ro"), cgroups=[CgroupMount("", "", "/sys/fs/cgroup/unified", "", ())])
         return mount_at("/sys/fs/cgroup")["type"]
 
     assert in_child(look, CLONE_NEWNS | CLONE_NEWPID) == "cgroup2"

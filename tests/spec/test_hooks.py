@@ -1,7 +1,9 @@
 """Hooks: each kind at its place, its state, its own environment, what follows a failure."""
 
 import json
+import signal
 import stat
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,7 +210,8 @@ def test_a_failed_start_container_hook_ends_the_container(
     lcpy("create", "--bundle", made, container, check=True)
     done = lcpy("start", container)
     assert done.returncode == 1
-    assert "startContainer: hooks.startContainer[0]: error running hook" in done.stderr
+    where = "startContainer: hooks.startContainer[0]: "
+    assert f"{where}error running startContainer hook #0: /hook: " in done.stderr
     assert words in done.stderr
     assert "ran" not in done.stdout.split()
     lcpy.wait_for(container, "stopped")
@@ -260,3 +263,70 @@ def test_a_failed_poststop_hook_is_a_warning_and_the_others_run(
     assert "level=warning" in done.stderr
     assert "error running poststop hook #0: exit status 1" in done.stderr
     assert [line["kind"] for line in lines(log)] == ["after"]
+
+
+def test_a_start_container_hook_that_can_not_be_started(lcpy: "Lcpy", bundle: "Bundle") -> None:
+    """The errno of the clone is one, and not a hook's exit status."""
+
+    def change(config: "dict[str, Any]") -> None:
+        config["hooks"] = hooks("/bin/true", "startContainer")
+        config["linux"]["resources"]["pids"] = {"limit": 1}
+
+    container = lcpy.new_id()
+    lcpy("create", "--bundle", bundle("true", change=change), container, check=True)
+    done = lcpy("start", container)
+    words = "error running startContainer hook #0: /bin/true: resource temporarily unavailable"
+    assert words in done.stderr
+
+
+def test_a_start_container_hook_can_not_change_what_the_next_one_reads(
+    lcpy: "Lcpy", bundle: "Bundle"
+) -> None:
+    def change(config: "dict[str, Any]") -> None:
+        config["hooks"] = {"startContainer": [{"path": "/bad"}, {"path": "/good"}]}
+        config["root"]["readonly"] = False
+
+    made = bundle("true", change=change)
+    script(made / "rootfs/bad", "echo changed >/proc/self/fd/0; echo changed >>/proc/1/fd/0; true")
+    script(made / "rootfs/good", "cat >/read")
+    container = lcpy.new_id()
+    lcpy("run", "--bundle", made, container, check=True)
+    assert json.loads((made / "rootfs/read").read_text())["id"] == container
+
+
+def test_delete_by_force_does_not_wait_for_a_hook_of_the_image(
+    lcpy: "Lcpy", bundle: "Bundle"
+) -> None:
+    """`start` holds the lock while it waits for one, and the image decides how long that is."""
+    only = hooks("/bin/sleep", "startContainer")
+    only["startContainer"][0]["args"] = ["sleep", "60"]
+    made = bundle("true", change=lambda config: config.update(hooks=only))
+    container = lcpy.new_id()
+    lcpy("create", "--bundle", made, container, check=True)
+    with subprocess.Popen(lcpy.argv("start", container), stderr=subprocess.DEVNULL) as start:
+        end = time.monotonic() + 10
+        children = Path(f"/proc/{lcpy.state(container)['pid']}/task").iterdir()
+        child = next(children) / "children"
+        while not child.read_text():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        lcpy("delete", "--force", container, timeout=10, check=True)
+        assert start.wait(10) in (0, 1)  # it can not tell this end from a short program's
+    assert not (lcpy.root / container).exists()
+
+
+def ignore_children() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("kind", RUNTIME_KINDS)
+def test_a_caller_that_ignores_its_children(
+    lcpy: "Lcpy", bundle: "Bundle", recorder: "tuple[str, Path]", kind: str
+) -> None:
+    """The kernel would reap them unseen (wait(2)), and a hook's exit status be lost."""
+    path, log = recorder
+    made = bundle("true", change=lambda config: config.update(hooks=hooks(path, kind)))
+    container = lcpy.new_id()
+    for words in (("create", "--bundle", made), ("start",), ("delete", "--force")):
+        lcpy(*words, container, check=True, preexec_fn=ignore_children)
+    assert [line["kind"] for line in lines(log)] == [kind]

@@ -1,5 +1,7 @@
 """`root` and `mounts` of config.json, as /proc/self/mountinfo of the container shows them."""
 
+import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -154,6 +156,20 @@ def test_a_tmpfs(box: "Box") -> None:
     assert said_of_it[-1] == "65536"
 
 
+def test_a_tmpfs_that_begins_as_a_copy(box: "Box") -> None:
+    """tmpcopyup: the image's own directory stays as it is."""
+    copy = {"destination": "/etc", "type": "tmpfs", "source": "t", "options": ["tmpcopyup", "ro"]}
+    script = "cat /etc/passwd; stat -c %a,%u /etc/deep; grep -c ' /etc tmpfs ro' /proc/mounts"
+    bundle = box.bundle(["sh", "-c", script], adding(copy), own_root=True)
+    deep = bundle / "rootfs/etc/deep"
+    deep.mkdir()
+    deep.chmod(0o2757)
+    os.chown(deep, 7, 7)
+    deep.chmod(0o2757)
+    passwd = (bundle / "rootfs/etc/passwd").read_text()
+    assert box.out(bundle=bundle) == f"{passwd}2757,7\n1\n"
+
+
 def test_mqueue_is_of_the_ipc_namespace(box: "Box") -> None:
     assert box.sh("ls /dev/mqueue") == ""
 
@@ -214,6 +230,25 @@ def test_a_target_through_a_symlink_stays_inside(box: "Box", tree: Path) -> None
     (bundle / "rootfs/real").mkdir()
     (bundle / "rootfs/link").symlink_to("/../../../real")
     assert box.out(bundle=bundle) == "host\n"
+
+
+def test_a_destination_as_the_host_writes_it(box: "Box", tree: Path) -> None:
+    """`ROOTFS/data` is /data, for runc too; a neighbour of the root is only a path inside."""
+    bundle = box.bundle(["sh", "-c", "cat /data/file; find /copy*"], own_root=True)
+    rootfs = str(bundle / "rootfs")
+    config = json.loads((bundle / "config.json").read_text())
+    config["mounts"] += [
+        bind(tree, f"{rootfs}//x/../data"),
+        # What was mounted inside before is a source as good as any: here it is on the host's path.
+        bind(f"{rootfs}/data/sub", f"{rootfs}/copy", "rbind"),
+        bind(tree / "file", f"{rootfs}-copy"),
+    ]
+    (bundle / "config.json").write_text(json.dumps(config))
+    assert box.out(bundle=bundle).splitlines() == ["host", "/copy"]
+    assert (bundle / f"rootfs/{rootfs}-copy").is_file()
+    config["mounts"].append(bind(tree, rootfs))
+    (bundle / "config.json").write_text(json.dumps(config))
+    assert "mounts[10].destination: a mount may not cover the root" in box.refused(bundle=bundle)
 
 
 def test_a_source_that_is_missing_is_an_error(box: "Box", tmp_path: Path) -> None:
@@ -281,8 +316,14 @@ def test_an_unknown_option_is_the_filesystem_s_to_refuse(box: "Box") -> None:
     error = box.refused(change=adding(fields))
     assert "mounts[7]" in error
     assert "nonsense" in error
-    error = box.refused(change=adding(bind("/etc", "/tmp", "size=1")))
+    error = box.refused(change=adding(bind("/etc", "/tmp", "nosiud")))
     assert "mounts[7].options[1]" in error
+
+
+def test_a_filesystem_s_option_on_a_bind_is_warned_of(box: "Box", tree: Path) -> None:
+    done = box.run("cat", "/tmp/file", change=adding(bind(tree, "/tmp", "mode=700")))
+    assert (done.returncode, done.stdout) == (0, "host\n")
+    assert 'level=warning msg="mounts[7].options[1]: ignored:' in done.stderr
 
 
 def test_an_unknown_type_is_an_error(box: "Box") -> None:

@@ -366,6 +366,47 @@ def test_a_preserved_descriptor_that_is_not_open_is_an_error(box: "Box") -> None
     assert "6" in error
 
 
+def listening(pid: str, fds: str) -> tuple[str, ...]:
+    """As OPENING, and with the environment of a service that sockets were opened for."""
+    *before, script, name = OPENING
+    said = f"export LISTEN_PID={pid} LISTEN_FDS={fds}"
+    return (*before, script.replace("exec ", f"{said}; exec ", 1), name)
+
+
+LISTENING = 'echo "$LISTEN_FDS for $LISTEN_PID of $$"; ls /proc/self/fd | xargs'
+
+
+@pytest.mark.parametrize(
+    ("flags", "fds"), [((), "0 1 2 3 4"), (("--preserve-fds", "1"), "0 1 2 3 4 5")]
+)
+def test_sockets_to_listen_on_are_passed_on(box: "Box", flags: tuple[str, ...], fds: str) -> None:
+    """sd_listen_fds(3); --preserve-fds counts from behind them."""
+    prefix = listening("$$", "2")
+    change = process(env=[PATH, "LISTEN_FDS=9"])
+    said = box.lines(LISTENING, prefix=prefix, flags=list(flags), change=change)
+    assert said[0] == "2 for 1 of 1"
+    assert said[1].removesuffix(f" {len(fds.split())}") == fds  # and the directory of `ls` itself
+
+
+def test_the_sockets_of_a_program_in_the_host_s_pid_namespace(box: "Box") -> None:
+    def change(config: "Config") -> None:
+        config["linux"]["namespaces"].remove({"type": "pid"})
+
+    said = box.lines(LISTENING, prefix=listening("$$", "1"), change=change)
+    count, _for, wanted, _of, pid = said[0].split()
+    assert (count, wanted) == ("1", pid)
+
+
+@pytest.mark.parametrize(("pid", "fds"), [("1", "2"), ("$$", "0"), ("$$", "x"), ("", "2")])
+def test_sockets_that_are_not_for_us_are_not_passed_on(box: "Box", pid: str, fds: str) -> None:
+    said = box.lines(LISTENING, prefix=listening(pid, fds))
+    assert said == [" for  of 1", "0 1 2 3"]
+
+
+def test_a_socket_that_is_not_open_is_an_error(box: "Box") -> None:
+    assert "LISTEN_FDS: descriptor 6 is not open" in box.refused(prefix=listening("$$", "4"))
+
+
 @pytest.mark.parametrize("stream", [1, 2])
 def test_the_user_can_reopen_its_streams(box: "Box", stream: int) -> None:
     """/dev/stdout is a link to a pipe that root made: it is given to the container's user."""

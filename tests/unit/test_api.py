@@ -13,7 +13,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 def blocks() -> "dict[str, tuple[str, list[str]]]":
     """What the page declares: name -> (its bases or arguments, the lines of its members)."""
     declared: dict[str, tuple[str, list[str]]] = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1:]:
+    text = PAGE.read_text().replace("@classmethod\n    def ", "@classmethod def ")
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)[1:]:
         for line in block.splitlines():
             if line.startswith("class "):
                 head = re.fullmatch(r"class (\w+)(.*)", line)
@@ -29,7 +30,8 @@ def blocks() -> "dict[str, tuple[str, list[str]]]":
 def signature(function: object) -> str:
     """A signature as the page spells it: no self, no quotes round annotations."""
     text = str(inspect.signature(function)).replace("self, ", "").replace("(self)", "()")  # type: ignore[arg-type]
-    text = text.replace("libcontainer_py.container.", "")
+    for module in ("libcontainer_py.container.", "collections.abc.", "typing."):
+        text = text.replace(module, "")
     return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
 
 
@@ -48,22 +50,25 @@ def test_the_members_are_those_of_the_classes() -> None:
         if not inspect.isclass(value):
             continue
         methods = {
-            f"def {key}{signature(member)}"
-            for key, member in vars(value).items()
-            if inspect.isfunction(member) and not key.startswith("_")
+            ("@classmethod " if inspect.ismethod(member) else "") + f"def {key}{signature(member)}"
+            for key, member in inspect.getmembers(value)
+            if not key.startswith("_") and (inspect.isfunction(member) or inspect.ismethod(member))
         }
-        written = {line for line in members if line.startswith("def ")}
+        written = {line for line in members if "def " in line}
         if issubclass(value, errors.Error):
             methods = set()  # of() and str() are not for callers
         assert written == methods, name
 
 
 def test_the_attributes_exist() -> None:
-    for name in ("Runtime", "Container", "Process"):
+    for name in ("Runtime", "Container", "Process", "Spec"):
         value = getattr(libcontainer_py, name)
-        written = {line.split(":")[0] for line in blocks()[name][1] if not line.startswith("def ")}
-        have = {key for key in (*value.__slots__, *vars(value)) if not key.startswith("_")}
-        have -= {key for key in have if inspect.isfunction(vars(value).get(key))}
+        written = {line.split(":")[0] for line in blocks()[name][1] if "def " not in line}
+        have = {
+            key
+            for key, member in inspect.getmembers(value)
+            if not key.startswith("_") and not inspect.isroutine(member)
+        }
         assert written == have, name
 
 

@@ -144,9 +144,44 @@ def test_bad_paths_are_refused(path: str, why: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_host_with_v2_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("own", "root", "path", "place"),
+    [
+        ("/user.slice/a.scope", "/", None, "user.slice/c"),
+        ("/user.slice/a.scope", "/", "x/y", "user.slice/x/y"),
+        ("/user.slice/a.scope", "/", "/x/y", "x/y"),
+        ("/", "/", None, "c"),
+        # A container's: nothing above its own can be seen.
+        ("/docker/1", "/docker/1", None, "c"),
+        ("/docker/1/init", "/docker/1", None, "c"),
+    ],
+)
+def test_with_v2_alone_relative_paths_are_beside_our_own(
+    monkeypatch: pytest.MonkeyPatch, own: str, root: str, path: "str | None", place: str
+) -> None:
+    host(monkeypatch, {0: ([""], own)}, [("/sys/fs/cgroup", root, "cgroup2", ["rw"])])
+    monkeypatch.setattr(manager_module, "_parent_is_writable", lambda _path, _mountpoint: True)
+    cgroups = manager(path, "c")
+    assert cgroups.paths == {"": f"/sys/fs/cgroup/{place}"}
+    assert load(cgroups.state()).paths == cgroups.paths
+
+
+@pytest.mark.parametrize("path", [None, "/x"])
+def test_with_v2_alone_where_we_may_not_write(
+    monkeypatch: pytest.MonkeyPatch, path: "str | None"
+) -> None:
     host(monkeypatch, {0: ([""], "/")}, [("/sys/fs/cgroup", "/", "cgroup2", ["rw"])])
-    with pytest.raises(Error, match="cgroup v2 is not built yet"):
+    monkeypatch.setattr(manager_module, "_parent_is_writable", lambda _path, _mountpoint: False)
+    if path is None:
+        assert isinstance(manager(path, "c"), Disabled)
+    else:
+        with pytest.raises(StepError, match="permission denied"):
+            manager(path, "c")
+
+
+def test_v2_alone_where_it_does_not_belong(monkeypatch: pytest.MonkeyPatch) -> None:
+    host(monkeypatch, {0: ([""], "/")}, [("/mnt", "/", "cgroup2", ["rw"])])
+    with pytest.raises(Error, match="it is not mounted at /sys/fs/cgroup"):
         manager(None, "c")
 
 

@@ -53,11 +53,16 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"root.path": ""}, "root.path", "empty"),
     ({"mounts.0.destination": ""}, "mounts[0].destination", "empty"),
     (
-        {"mounts.1.options": ["rbind", "mode=755"]},
+        {"mounts.1.options": ["rbind", "nosiud"]},
         "mounts[1].options[1]",
-        '"mode=755" is for a filesystem',
+        '"nosiud" is for a filesystem',
     ),
-    ({"mounts.1.options": ["size=1k", "bind"]}, "mounts[1].options[0]", "bind mount"),
+    ({"mounts.1.options": ["inode64", "bind"]}, "mounts[1].options[0]", "bind mount"),
+    (
+        {"linux|sysctl|kernel/domainname": "x", "domainname": "y"},
+        'linux.sysctl["kernel/domainname"]',
+        'conflicts with domainname, "y"',
+    ),
     ({"hooks.poststop": [{"path": "true"}]}, "hooks.poststop[0].path", "absolute"),
     ({"hooks.prestart": [{"path": "/a", "env": ["b"]}]}, "hooks.prestart[0].env[0]", "'='"),
     ({"linux.namespaces.5": {"type": "pid"}}, "linux.namespaces[5].type", "twice"),
@@ -219,6 +224,7 @@ GOOD: list[dict[str, Any]] = [
     {"linux|sysctl|kernel/shm_rmid_forced": "1"},
     {"linux|sysctl|fs.mqueue.queues_max": "1"},
     {"linux|sysctl|kernel.domainname": "x"},
+    {"linux|sysctl|kernel.domainname": "x", "domainname": "x"},
 ]
 
 
@@ -273,6 +279,10 @@ def test_a_sysctl_needs_its_own_namespace(kind: str, key: str) -> None:
         (
             {"process.capabilities": {"bounding": ["CAP_NEW", "CAP_KILL"], "ambient": ["kill"]}},
             'process.capabilities: ignoring unknown capabilities: "CAP_NEW", "kill"',
+        ),
+        (
+            {"mounts.1.options": ["rbind", "mode=755"]},
+            'mounts[1].options[1]: ignored: "mode=755" is for a filesystem',
         ),
         ({"mounts.0.destination": "proc"}, 'mounts[0].destination: "proc" is not absolute'),
         ({"linux.resources.memory.kernel": -1}, "linux.resources.memory.kernel: "),
