@@ -40,16 +40,19 @@ _Spec: "type[ModuleSpec]" = type(__spec__)
 class _Recorder:
     """Imports the package's modules from their sources, and notes each when it is complete."""
 
-    __slots__ = ("entries", "file")
+    __slots__ = ("entries", "file", "left_out")
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, left_out: "tuple[str, ...]") -> None:
         self.file = file
+        self.left_out = left_out
         self.entries: list[_Entry] = []
 
     def find_spec(
         self, name: str, path: "list[str] | None", _target: object = None
     ) -> "ModuleSpec | None":
-        if not path or not name.startswith(f"{_PACKAGE}.") or name in _NOT_RECORDED:
+        if not path or not name.startswith(f"{_PACKAGE}."):
+            return None
+        if name.startswith(self.left_out):
             return None
         stem = f"{path[0]}/{name.rpartition('.')[2]}"
         for origin in (f"{stem}.py", f"{stem}/__init__.py"):
@@ -96,7 +99,9 @@ def record(command: str) -> None:
     """Begin a record of what this command imports, where one may be written."""
     if posix.access(_CACHE, posix.W_OK):
         file = f"{_CACHE}/{command}.bundle.{sys.implementation.cache_tag}"
-        sys.meta_path.insert(0, _Recorder(file))  # type: ignore[arg-type]
+        # `kill` comes to the cgroups only where it is to kill all that is in them.
+        left_out = (*_NOT_RECORDED, f"{_PACKAGE}.cgroups") if command == "kill" else _NOT_RECORDED
+        sys.meta_path.insert(0, _Recorder(file, left_out))  # type: ignore[arg-type]
 
 
 def finish(code: int) -> None:
