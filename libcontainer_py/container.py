@@ -166,7 +166,7 @@ class Container:
         Raises:
             NotFound: it was deleted
         """
-        return self._status(self._directory.read())
+        return self._status(self._directory.read(to_show=True))
 
     def _status(self, record: "dict[str, Any]") -> str:
         # Before it has a process it is either being created, and then locked, or left behind.
@@ -180,7 +180,7 @@ class Container:
         Raises:
             NotFound: it was deleted
         """
-        record = self._directory.read()
+        record = self._directory.read(to_show=True)
         status = self._status(record)
         state = {
             "ociVersion": record["ociVersion"],

@@ -207,8 +207,11 @@ class StateDir:
         _write(temporary, state)
         posix.rename(temporary, self.file("state.json"))
 
-    def read(self) -> "dict[str, Any]":
+    def read(self, *, to_show: bool = False) -> "dict[str, Any]":
         """Read state.json.
+
+        Args:
+            to_show: nothing is done by what it says, so that it may be somebody else's
 
         Raises:
             NotFound: there is none
@@ -219,7 +222,8 @@ class StateDir:
         except (FileNotFoundError, NotADirectoryError):
             raise self.not_found() from None
         try:
-            self._refuse_foreign()
+            if not to_show:
+                self._refuse_foreign()
             data = b""
             while len(data) <= _LIMIT:
                 part = posix.read(fd, 1 << 20)

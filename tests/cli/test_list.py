@@ -4,7 +4,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ def likened(text: str) -> str:
 
 @pytest.fixture
 def two(lcpy: "Lcpy", runc: Runc, bundle: "Bundle") -> list[str]:
-    """Two containers of each runtime, from the same bundles; the second pair is nobody's."""
+    """Two containers of each runtime, from the same bundles."""
 
     def annotate(config: dict[str, Any]) -> None:
         config["annotations"] = {"z": "last", "a": "first"}
@@ -78,10 +78,20 @@ def two(lcpy: "Lcpy", runc: Runc, bundle: "Bundle") -> list[str]:
         lcpy("create", "--bundle", path, f"{name}-mine", check=True)
         runc.create(path, f"{name}-runc")
         ids.append(f"{name}-mine")
-    for uid, directory in ((NOBODYS, lcpy.root / ids[0]), (NOBODY, lcpy.root / ids[1])):
-        os.chown(directory, uid, -1)
-        os.chown(runc.root / directory.name.replace("-mine", "-runc"), uid, -1)
     return ids
+
+
+@pytest.fixture
+def given(lcpy: "Lcpy", runc: Runc, two: list[str]) -> Iterator[Callable[[], None]]:
+    """Give the two pairs to others, when called; ours again at the end, or we could not delete."""
+
+    def give(*uids: int) -> None:
+        for uid, name in zip(uids, two, strict=True):
+            os.chown(lcpy.root / name, uid, -1)
+            os.chown(runc.root / name.replace("-mine", "-runc"), uid, -1)
+
+    yield lambda: give(NOBODYS, NOBODY)
+    give(0, 0)
 
 
 @pytest.mark.parametrize(
@@ -90,18 +100,23 @@ def two(lcpy: "Lcpy", runc: Runc, bundle: "Bundle") -> list[str]:
      ["list", "-q", "-f", "nonsense"]],
     ids=" ".join,
 )  # fmt: skip
-def test_it_is_runcs(lcpy: "Lcpy", runc: Runc, two: list[str], words: list[str]) -> None:
+def test_it_is_runcs(lcpy: "Lcpy", runc: Runc, given: Callable[[], None], words: list[str]) -> None:
     """Byte for byte, but for the values that can't be the same."""
+    given()
     ours = lcpy(*words, check=True)
     assert ours.stderr == ""
     assert likened(ours.stdout) == likened(runc(*words))
     assert len(ours.stdout) > 50
 
 
-def test_what_it_says(lcpy: "Lcpy", two: list[str]) -> None:
+def test_what_it_says(lcpy: "Lcpy", two: list[str], given: Callable[[], None]) -> None:
     lcpy("kill", two[0], "KILL", check=True)
     lcpy("start", two[1], check=True)
     lcpy.wait_for(two[0], "stopped")
+    given()
+    refused = lcpy("delete", "--force", two[0])
+    assert refused.returncode == 1
+    assert "is not ours alone" in refused.stderr
     found = json.loads(lcpy("list", "--format", "json", check=True).stdout)
     assert [each["id"] for each in found] == two
     assert [each["status"] for each in found] == ["stopped", "running"]
