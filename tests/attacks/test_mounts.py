@@ -397,7 +397,7 @@ def test_a_neighbour_that_swaps_directories(
 
     def change(config: Config) -> None:
         writable(config)
-        config["process"]["cwd"] = "/volume/sub/work/dir"
+        config["process"]["cwd"] = "/volume/sub/a/dir"
         config["linux"]["devices"] = [
             {"path": "/volume/sub/dev/node", "type": "c", "major": 1, "minor": 3}
         ]
