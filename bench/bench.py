@@ -292,7 +292,8 @@ def measure(python: Path, runtimes: list[Runtime], directory: Path, rounds: int)
     return samples
 
 
-# Runs bin/lcpy's Python part, and lists what is imported when it leaves.
+# Runs bin/lcpy's Python part, and lists what is imported when it leaves: -X importtime would not
+# see what comes from the record of `libcontainer_py.bundle`.
 LISTER = """
 import posix, sys
 leave = posix._exit

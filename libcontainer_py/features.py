@@ -7,19 +7,12 @@ from libcontainer_py.errors import Error
 from libcontainer_py.mount.options import known_options
 from libcontainer_py.security import capabilities
 from libcontainer_py.spec import VERSION, built
+from libcontainer_py.spec.names import HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_HOOKS = (
-    "prestart",
-    "createRuntime",
-    "createContainer",
-    "startContainer",
-    "poststart",
-    "poststop",
-)
 _NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts")
 
 
@@ -35,7 +28,7 @@ def features() -> "dict[str, Any]":
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": VERSION,
-        "hooks": [kind for kind in _HOOKS if _works(f"hooks.{kind}")],
+        "hooks": [kind for kind in HOOKS if _works(f"hooks.{kind}")],
         "mountOptions": [word for word in known_options() if word not in built.MOUNT_OPTIONS],
         "linux": {
             "namespaces": [kind for kind in _NAMESPACES if kind not in built.NAMESPACES],

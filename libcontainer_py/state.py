@@ -224,18 +224,9 @@ class StateDir:
         try:
             if not to_show:
                 self._refuse_foreign()
-            data = b""
-            while len(data) <= _LIMIT:
-                part = posix.read(fd, 1 << 20)
-                if not part:
-                    break
-                data += part
+            state = _read(fd)
         finally:
             posix.close(fd)
-        try:
-            state = jsontext.loads(data.decode("utf-8", "surrogatepass"))
-        except ValueError:
-            state = None
         if not _is_record(state, self.container_id):
             raise Error(
                 f"{self.file('state.json')} is damaged; `delete --force {self.container_id}`"
@@ -255,10 +246,7 @@ class StateDir:
         except FileNotFoundError:
             return None
         try:
-            text = posix.read(fd, 1 << 20).decode("utf-8", "surrogatepass")
-            state = jsontext.loads(text)
-        except ValueError:
-            return None
+            state = _read(fd)
         finally:
             posix.close(fd)
         return state if isinstance(state, dict) else None
@@ -296,6 +284,20 @@ def _write(path: str, state: "dict[str, Any]") -> None:
             posix.close(fd)
     except OSError as error:
         raise StepError("SaveState", error.errno or 0, f"write {shown(path)}") from None
+
+
+def _read(fd: int) -> "Any":
+    """Read a file of JSON; None where it is none."""
+    data = b""
+    while len(data) <= _LIMIT:
+        part = posix.read(fd, 1 << 20)
+        if not part:
+            break
+        data += part
+    try:
+        return jsontext.loads(data.decode("utf-8", "surrogatepass"))
+    except ValueError:
+        return None
 
 
 def _make_directories(path: str) -> None:

@@ -76,3 +76,13 @@ IPC_SYSCTLS = (
     "kernel.shmmni",
     "kernel.shm_rmid_forced",
 )
+
+# The kinds of hooks, in the order in which they run.
+HOOKS = (
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+)

@@ -15,7 +15,7 @@ leaves it open; stricter than runc, because something else than asked would be d
 """
 
 from libcontainer_py.errors import ConfigError, quoted
-from libcontainer_py.spec.names import CAPABILITIES, IPC_SYSCTLS, MOUNT_OPTIONS
+from libcontainer_py.spec.names import CAPABILITIES, HOOKS, IPC_SYSCTLS, MOUNT_OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,14 +193,7 @@ def mounts(mounts: "list[Object]", warnings: "list[str]") -> None:
 
 def hooks(hooks: "Object") -> None:
     """A hook's path is absolute (config.md, "POSIX-platform Hooks")."""
-    for kind in (
-        "prestart",
-        "createRuntime",
-        "createContainer",
-        "startContainer",
-        "poststart",
-        "poststop",
-    ):
+    for kind in HOOKS:
         for index, hook in enumerate(hooks.get(kind, ())):
             absolute(hook["path"], f"hooks.{kind}[{index}].path")
             environment(hook.get("env", ()), f"hooks.{kind}[{index}].env")

@@ -149,7 +149,7 @@ def exec_(root: str, container_id: str, bundle: str, options: Options) -> Create
     directory.make()
     console = None
     try:
-        record = _record(config, bundle, container_id, start.rootfs, cgroups)
+        record = _record(start, cgroups)
         directory.write(record)
         start.filter = _compile_filter(config, root)
         # Who takes the terminal must be there before anything is made for it.
@@ -192,7 +192,7 @@ def _exec(
             start.cgroup_mounts = cgroups.mounts()
             start.entrance = cgroups.entrance()
         try:
-            directory.write_cgroups(cgroups.state())
+            directory.write_cgroups(record["cgroups"])
             _clone(child, start, childs_end, options)
         finally:
             start.entrance.close()
@@ -296,30 +296,25 @@ def _init_config(
     start.sets, start.warnings = capabilities.parse(
         config["process"].get("capabilities"), start.last_capability
     )
-    start.filter = None
     start.stdio = options.stdio
-    _refuse_closed(options.stdio)
+    # Else a file of ours would get the number, and be passed on as a stream.
+    for name, fd in zip(("stdin", "stdout", "stderr"), options.stdio, strict=True):
+        _refuse_closed(name, fd)
     start.listen_fds = options.listen_fds
     start.preserve_fds = options.listen_fds + options.preserve_fds
     for fd in range(3, 3 + start.preserve_fds):
-        try:
-            fcntl.fcntl(fd, fcntl.F_GETFD)
-        except OSError:
-            asked = "LISTEN_FDS" if fd < 3 + options.listen_fds else "--preserve-fds"
-            raise Error(f"{asked}: descriptor {fd} is not open") from None
+        _refuse_closed("LISTEN_FDS" if fd < 3 + options.listen_fds else "--preserve-fds", fd)
     start.ignored_signals = _ignored_signals()
     start.no_pivot = options.no_pivot
     start.no_new_keyring = options.no_new_keyring
     return start
 
 
-def _refuse_closed(stdio: "tuple[int, int, int]") -> None:
-    # Else a file of ours would get the number, and be passed on as a stream.
-    for name, fd in zip(("stdin", "stdout", "stderr"), stdio, strict=True):
-        try:
-            fcntl.fcntl(fd, fcntl.F_GETFD)
-        except OSError:
-            raise Error(f"{name}: descriptor {fd} is not open") from None
+def _refuse_closed(name: str, fd: int) -> None:
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError:
+        raise Error(f"{name}: descriptor {fd} is not open") from None
 
 
 def _console(config: "dict[str, Any]", options: Options) -> "Console | None":
@@ -352,32 +347,28 @@ def _ignored_signals() -> int:
     return int(data[at : at + 16], 16)
 
 
-def _record(
-    config: "dict[str, Any]", bundle: str, container_id: str, rootfs_path: str, cgroups: "Cgroups"
-) -> "dict[str, Any]":
+def _record(start: InitConfig, cgroups: "Cgroups") -> "dict[str, Any]":
     """What state.json holds; `pid` 0 until the container waits for `start`."""
     return {
         "ociVersion": VERSION,
-        "id": container_id,
+        "id": start.container_id,
         "pid": 0,
         "start": 0,
         "list": [0, 0],
         "started": False,
-        "bundle": bundle,
-        "rootfs": rootfs_path,
+        "bundle": start.bundle,
+        "rootfs": start.rootfs,
         "created": states.now(),
-        "annotations": config.get("annotations") or {},
+        "annotations": start.config.get("annotations") or {},
         # Those that run when config.json may no longer be there, or be another one.
         "hooks": {
             kind: hooks
-            for kind, hooks in (config.get("hooks") or {}).items()
+            for kind, hooks in (start.config.get("hooks") or {}).items()
             if kind in ("startContainer", "poststart", "poststop")
         },
         "start_steps": [],
         "cgroups": cgroups.state(),
-        "pid_namespace": any(
-            namespace["type"] == "pid" for namespace in _linux(config).get("namespaces") or []
-        ),
+        "pid_namespace": bool(start.namespaces & CLONE_NEWPID),
     }
 
 
@@ -394,9 +385,16 @@ def _make_fifo(path: str) -> int:
 # ── the clone ───────────────────────────────────────────────────────────────────────────────────
 
 
+def has_threads() -> bool:
+    """Has this process more than one thread, whoever made the others?
+
+    A clone copies one; what the others hold stays locked for ever in the child.
+    """
+    return len(posix.listdir("/proc/self/task")) != 1
+
+
 def _refuse_threads() -> None:
-    """A clone copies one thread; what the others hold stays locked for ever in the child."""
-    if len(posix.listdir("/proc/self/task")) != 1:
+    if has_threads():
         raise Error("a process with threads can't clone a container; it must use the launcher")
 
 

@@ -16,7 +16,7 @@ import sys
 
 from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError
 from libcontainer_py.linux.wait import wait_for_end
-from libcontainer_py.namespaces.exec import Created, Options, exec_
+from libcontainer_py.namespaces.exec import Created, Options, exec_, has_threads
 from libcontainer_py.syncpipe.pipe import SyncPipe, decode, error_message, error_of, new_sync_pipe
 
 TYPE_CHECKING = False
@@ -37,11 +37,9 @@ _PACKAGE = __file__.rsplit("/", 3)[0]
 def may_clone() -> bool:
     """May this process clone by itself? Else the launcher must.
 
-    Only with one thread, whoever made the others; and where Python spells paths in UTF-8, as
-    config.json does.
+    Only without other threads, and where Python spells paths in UTF-8, as config.json does.
     """
-    one_thread = len(posix.listdir("/proc/self/task")) == 1
-    return one_thread and sys.getfilesystemencoding() == "utf-8"
+    return not has_threads() and sys.getfilesystemencoding() == "utf-8"
 
 
 def launch(root: str, container_id: str, bundle: str, options: Options) -> Created:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.bench import LISTER
+
 if TYPE_CHECKING:
     from tests.conftest import Bundle, Lcpy
 
@@ -24,21 +26,6 @@ HOT = ("create", "state", "start", "kill", "delete", "run")
 # These make no system call that `posix` lacks, and prepare no container.
 LIGHT = ("state", "start", "kill")
 HEAVY = {"_ctypes", *(f"libcontainer_py.{name}" for name in ("cgroups", "linux", "mount", "spec"))}
-
-# Runs bin/lcpy's Python part, and lists what is imported when it leaves: -X importtime would not
-# see what comes from the record of `libcontainer_py.bundle`.
-LISTER = """
-import posix, sys
-leave = posix._exit
-def list_and_leave(code):
-    fd = posix.open(out, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC)
-    posix.write(fd, "\\n".join(sys.modules).encode())
-    leave(code)
-posix._exit = list_and_leave
-out = sys.argv.pop(1)
-__file__ = sys.argv.pop(1)
-exec(open(__file__).read())
-"""
 
 
 def imported(words: list[str], directory: Path) -> set[str]:
