@@ -38,6 +38,7 @@ def _create_options(words: "Words", detach: bool) -> "dict[str, Any]":
         "listen_fds": _listen_fds(),
         "preserve_fds": flags["preserve-fds"],
         "console_socket": flags["console-socket"],
+        "pidfd_socket": flags["pidfd-socket"],
         "detach": detach,
     }
 
@@ -96,6 +97,23 @@ def run(words: "Words") -> int:
         return 1
 
 
+def exec(words: "Words") -> int:
+    """`lcpy exec`: its exit code is the program's, or 128 + the signal that ended it."""
+    from libcontainer_py.cli import exec as of_exec
+    from libcontainer_py.cli import foreground
+
+    options = of_exec.options(words)
+    container = _container(words)
+    detach = options["detach"]
+    if not detach:
+        foreground.prepare(subreaper=False)
+    process = container.exec(**options)
+    # What is odd about config.json, `create` has said.
+    if words.log is not None or words.flags["cap"]:
+        _warn(words, container)
+    return 0 if detach else foreground.follow(process)
+
+
 def start(words: "Words") -> int:
     """`lcpy start`."""
     _container(words).start()
@@ -130,19 +148,60 @@ def delete(words: "Words") -> int:
     return 0
 
 
+def pause(words: "Words") -> int:
+    """`lcpy pause`."""
+    _container(words).pause()
+    return 0
+
+
+def resume(words: "Words") -> int:
+    """`lcpy resume`."""
+    _container(words).resume()
+    return 0
+
+
+def ps(words: "Words") -> int:
+    """`lcpy ps`."""
+    from libcontainer_py.cli import ps
+    from libcontainer_py.cli.main import print_text
+
+    pids = _container(words).pids()
+    form = words.flags["format"]
+    if form == "json":
+        return print_text(ps.json(pids))
+    if form != "table":
+        raise Error("invalid format option")
+    return print_text(ps.table(pids, words.arguments[1:]))
+
+
+def update(words: "Words") -> int:
+    """`lcpy update`."""
+    from libcontainer_py.cli import update
+
+    container = _container(words)
+    container.update(update.resources(words))
+    _warn(words, container)
+    return 0
+
+
+def events(words: "Words") -> int:
+    """`lcpy events`."""
+    from libcontainer_py.cli import events
+
+    return events.show(_container(words), events.seconds(words), once=words.flags["stats"])
+
+
 def spec(words: "Words") -> int:
     """`lcpy spec`."""
     import json
 
     from libcontainer_py.spec.default import default
 
-    if words.flags["rootless"]:
-        raise Error("spec --rootless is not built yet")
     bundle = words.flags["bundle"]
     path = f"{bundle}/config.json" if bundle else "config.json"
     try:
         with open(path, "x", encoding="utf-8") as file:
-            json.dump(default(), file, indent="\t")
+            json.dump(default(rootless=words.flags["rootless"]), file, indent="\t")
     except FileExistsError:
         raise Error(f"File {path} exists. Remove it first") from None
     return 0

@@ -24,6 +24,20 @@ COMMANDS = {
         " and not started. One that runs is refused, unless --force is given. With --force, a"
         " container that does not exist is no error.",
     ),
+    "events": (
+        "Prints a line of JSON for each event, until the container ends: `stats` in every interval,"
+        " with what runc's has, and `oom` when the kernel found no memory for it. The time is a"
+        " number with a unit (`ms`, `s`, `m`, `h`), or several of them.",
+        "Example:",
+        "    lcpy events --interval 1s web",
+    ),
+    "exec": (
+        "The program, its arguments and the flags change what config.json says of the container's"
+        " first process; --process gives all of it instead. Its exit code is the program's own, or"
+        " 128 and the number of the signal that ended it, or 255 where it could not be run.",
+        "Examples:",
+        "    lcpy exec web ps\n    lcpy exec --tty --user 1000:1000 web sh",
+    ),
     "features": (
         "Prints which parts of the specification work in this version, as the specification's"
         " features structure. Engines read it; whatever is not in it is refused when config.json"
@@ -31,6 +45,8 @@ COMMANDS = {
     ),
     "kill": (
         "The signal is a number or a name, with or without SIG: 9, KILL, SIGKILL, RTMIN+3.",
+        "Where the container has no pid namespace of its own, KILL goes to all of its processes."
+        " With --all, a container that has stopped is no error.",
         "Examples:",
         "    lcpy kill web\n    lcpy kill web HUP",
     ),
@@ -39,6 +55,19 @@ COMMANDS = {
         " container's state directory belongs to. A container whose record is damaged or missing"
         " is told of on standard error, or in the log, and the others are listed.",
     ),
+    "pause": (
+        "All processes of the container are stopped where they are, until `lcpy resume`, and its"
+        " status is paused. That must be reached within two seconds: else all go on, and it is an"
+        " error.",
+    ),
+    "ps": (
+        "As a table, by the host's ps(1): its lines about processes of the container. What follows"
+        " the container's id is passed to it (default: -ef), and must leave the column PID there."
+        " As JSON, it is the list of process ids alone.",
+        "Examples:",
+        "    lcpy ps web\n    lcpy ps web -o pid,rss,args",
+    ),
+    "resume": ("The processes of a container that `lcpy pause` stopped go on.",),
     "run": (
         "Does what `lcpy create` and `lcpy start` do, waits, and deletes the container. Meanwhile"
         " signals are passed on to it. The exit code is the program's own, or 128 and the number"
@@ -57,6 +86,14 @@ COMMANDS = {
     "state": (
         "As JSON: the specification's state, with status creating, created, running, paused or"
         " stopped, and the process id, which is 0 where there is no process.",
+    ),
+    "update": (
+        "The limits that are given are changed, at once, and others stay. Where one is refused,"
+        " those changed before it are taken back. Bytes may have a unit: 512k, 100M, 2G. A file has"
+        " what linux.resources of config.json would have; the rules for devices can't be changed.",
+        "Examples:",
+        "    lcpy update --memory 512M --pids-limit 100 web\n"
+        '    echo \'{"cpu": {"shares": 512}}\' | lcpy update --resources - web',
     ),
 }
 

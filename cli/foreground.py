@@ -61,6 +61,23 @@ def run(container: "Container", *, detach: bool, keep: bool) -> int:
     return code if code >= 0 else 128 - code
 
 
+def follow(process: "Process") -> int:
+    """Stay with a second process until its end.
+
+    Returns:
+        its exit status, or 128 + the signal that ended it
+    """
+    terminal = None
+    try:
+        if process.terminal is not None:
+            terminal = _connect(process)
+        code = _wait(process, terminal)
+    finally:
+        if terminal is not None:
+            terminal.restore()
+    return code if code >= 0 else 128 - code
+
+
 def _connect(process: "Process") -> "Terminal":
     from libcontainer_py.cli.terminal import Terminal
 

@@ -52,6 +52,9 @@ def main(arguments: "list[str]") -> int:
     name = words.command.name if words is not None and words.command is not None else ""
     if name in ("create", "run") and code == 1:
         message = f"lcpy {name} failed: {message}"
+    elif name == "exec" and code == 1:
+        # Every other code may be the program's own.
+        message, code = f"exec failed: {message}", 255
     log = _log(words)
     for note in notes:
         log.warning(note)

@@ -1,6 +1,6 @@
 """Parse the command line as runc's does: `--flag value`, `--flag=value`, one dash or two."""
 
-from libcontainer_py.cli.table import COMMANDS, GLOBAL, NOT_BUILT, Command, Flag
+from libcontainer_py.cli.table import ANY, COMMANDS, GLOBAL, NOT_BUILT, Command, Flag
 from libcontainer_py.errors import Error
 
 TYPE_CHECKING = False
@@ -76,7 +76,14 @@ class Words:
 def _flags(
     words: "list[str]", known: "tuple[Flag, ...]", command: "Command | None"
 ) -> "tuple[dict[str, Any], list[str]]":
-    """Take the flags in front; return (values by key, the words behind them)."""
+    """Take the flags; return (values by key, the other words).
+
+    The flags of a command may stand behind its arguments, too, as in runc, and then what is none of
+    them is an argument. But where a command takes any number of arguments, those from the second on
+    are another program's words, and whatever they look like.
+    """
+    anywhere = command is not None and command.limits[1] != ANY
+    others: list[str] = []
     values: dict[str, Any] = {flag.key: flag.default if flag.value else False for flag in known}
     by_name = {name.lstrip("-"): flag for flag in known for name in flag.names}
     position = 0
@@ -85,11 +92,16 @@ def _flags(
         if word == "--":
             position += 1
             break
-        if not word.startswith("-") or word == "-":
-            break
-        position += 1
+        is_flag = word.startswith("-") and word != "-"
         name, equals, value = word.lstrip("-").partition("=")
-        flag = by_name.get(name)
+        flag = by_name.get(name) if is_flag else None
+        if not is_flag or (flag is None and others):
+            if not anywhere:
+                break
+            others.append(word)
+            position += 1
+            continue
+        position += 1
         if flag is None:
             raise UsageError(f"flag provided but not defined: -{name}", command)
         if flag.value is None:
@@ -100,8 +112,12 @@ def _flags(
                 raise UsageError(f"flag needs an argument: -{name}", command)
             value = words[position]
             position += 1
-        values[flag.key] = _number(name, value, command) if isinstance(flag.default, int) else value
-    return values, words[position:]
+        if isinstance(flag.default, tuple):
+            values[flag.key] = (*values[flag.key], value)
+        else:
+            number = isinstance(flag.default, int)
+            values[flag.key] = _number(name, value, command) if number else value
+    return values, others + words[position:]
 
 
 def boolean(name: str, value: str, command: "Command | None") -> bool:

@@ -4,6 +4,8 @@ Everything that is said about them (parsing, help, completion, man pages, README
 table; `descriptions` has the paragraphs that only a reader needs.
 """
 
+ANY = 1 << 31  # as many arguments as one likes: all but the first are another program's words
+
 
 class Flag:
     """One flag: `--bundle, -b <directory>`.
@@ -13,7 +15,7 @@ class Flag:
         help: what it does, in one line
         value: what its value is, None for a switch: a word (`file` and `directory` are completed
             as what they say) or the choices, `text|json`
-        default: what it is when it is not given
+        default: what it is when it is not given; () for one that may be repeated
     """
 
     __slots__ = ("default", "help", "names", "value")
@@ -23,7 +25,7 @@ class Flag:
         names: str,
         help: str,
         value: "str | None" = None,
-        default: "str | int | bool | None" = None,
+        default: "str | int | bool | tuple[()] | None" = None,
     ) -> None:
         self.names = names.split()
         self.help = help
@@ -63,6 +65,7 @@ _CREATE = (
         "file",
     ),
     Flag("--pid-file", "file to write the process id to", "file"),
+    Flag("--pidfd-socket", "UNIX socket that receives a pidfd of the first process", "file"),
     Flag("--no-pivot", "move the root instead of pivot_root, for a root on a ramdisk"),
     Flag("--no-new-keyring", "leave the container in the caller's session keyring"),
     Flag("--preserve-fds", "pass N descriptors on, from 3 (and those of LISTEN_FDS) on", "N", 0),
@@ -81,7 +84,7 @@ GLOBAL = (
 )
 
 # What runc has beside these, and we do not yet.
-NOT_BUILT = ("checkpoint", "events", "exec", "pause", "ps", "restore", "resume", "update")
+NOT_BUILT = ("checkpoint", "restore")
 
 COMMANDS = {
     command.name: command
@@ -93,6 +96,48 @@ COMMANDS = {
             (1, 1),
             "delete a container, and all that it holds",
             Flag("--force -f", "kill it first where it is running"),
+        ),
+        Command(
+            "events",
+            "<container-id>",
+            (1, 1),
+            "print what a container uses, and when it runs out of memory, as JSON",
+            Flag("--interval", "time between two statistics: 500ms, 2s, 1m30s", "time", "5s"),
+            Flag("--stats", "print the statistics of now, and end"),
+        ),
+        Command(
+            "exec",
+            "<container-id> <command> [argument...]",
+            (1, ANY),
+            "run a second process in a container",
+            Flag("--additional-gids -g", "one more group for it; may be repeated", "gid", ()),
+            Flag("--apparmor", "AppArmor profile for it", "profile"),
+            Flag("--cap -c", "one more capability for it; may be repeated", "name", ()),
+            Flag(
+                "--cgroup",
+                "cgroup below the container's to be in; on v1 <controllers>:<path>",
+                "path",
+                (),
+            ),
+            Flag(
+                "--console-socket",
+                "UNIX socket that receives the master end of its terminal",
+                "file",
+            ),
+            Flag("--cwd", "its working directory", "directory"),
+            Flag("--detach -d", "do not wait for its end"),
+            Flag(
+                "--env -e", "set a variable of its environment; may be repeated", "name=value", ()
+            ),
+            Flag("--ignore-paused", "in a paused container, too: it begins when that goes on"),
+            Flag("--no-new-privs", "it can gain no privileges by executing a program"),
+            Flag("--pid-file", "file to write its process id to", "file"),
+            Flag("--pidfd-socket", "UNIX socket that receives a pidfd of it", "file"),
+            Flag("--preserve-fds", "pass N descriptors on, from 3 on", "N", 0),
+            Flag("--process -p", "file that holds all of it, as process of config.json", "file"),
+            Flag("--process-label", "SELinux label for it", "label"),
+            Flag("--tty -t", "give it a terminal"),
+            Flag("--user -u", "its user id, and group id", "uid[:gid]"),
         ),
         Command("features", "", (0, 0), "print what lcpy supports, as JSON"),
         Command(
@@ -110,6 +155,15 @@ COMMANDS = {
             Flag("--format -f", "how to print them", "table|json", "table"),
             Flag("--quiet -q", "print their ids alone"),
         ),
+        Command("pause", "<container-id>", (1, 1), "stop all processes of a container"),
+        Command(
+            "ps",
+            "<container-id> [ps options]",
+            (1, ANY),
+            "list the processes of a container",
+            Flag("--format -f", "how to print them", "table|json", "table"),
+        ),
+        Command("resume", "<container-id>", (1, 1), "let a paused container go on"),
         Command(
             "run",
             "<container-id>",
@@ -126,9 +180,38 @@ COMMANDS = {
             (0, 0),
             "write a config.json to start from",
             _BUNDLE,
-            Flag("--rootless", "one for a rootless container (not built yet)"),
+            Flag("--rootless", "one for a rootless container"),
         ),
         Command("start", "<container-id>", (1, 1), "start a created container"),
         Command("state", "<container-id>", (1, 1), "print the state of a container"),
+        Command(
+            "update",
+            "<container-id>",
+            (1, 1),
+            "change the limits of a container",
+            Flag(
+                "--resources -r",
+                "file with the limits (-: standard input); other flags don't count",
+                "file",
+            ),
+            Flag("--blkio-weight", "share of the block devices' time, 10 to 1000", "N"),
+            Flag("--cpu-period", "period of the CPU quota, in microseconds", "N"),
+            Flag("--cpu-quota", "CPU time in a period, in microseconds; -1 is no limit", "N"),
+            Flag("--cpu-burst", "CPU time that may be saved up, in microseconds", "N"),
+            Flag("--cpu-share", "share of the CPUs, beside those of others", "N"),
+            Flag("--cpu-rt-period", "period of the real-time budget, in microseconds", "N"),
+            Flag("--cpu-rt-runtime", "real-time budget in a period, in microseconds", "N"),
+            Flag("--cpuset-cpus", "CPUs that may be used: 0-3,7", "list"),
+            Flag("--cpuset-mems", "memory nodes that may be used", "list"),
+            Flag("--kernel-memory", "ignored: it has no meaning any more", "bytes"),
+            Flag("--kernel-memory-tcp", "ignored: it has no meaning any more", "bytes"),
+            Flag("--memory", "limit on memory: 512M; -1 is no limit", "bytes"),
+            Flag("--cpu-idle", "1: run only when nobody else wants the CPU; 0: like others", "0|1"),
+            Flag("--memory-reservation", "memory to keep for it, where memory is short", "bytes"),
+            Flag("--memory-swap", "limit on memory and swap together; -1 is no limit", "bytes"),
+            Flag("--pids-limit", "limit on tasks; -1 is no limit", "N"),
+            Flag("--l3-cache-schema", "Intel RDT's L3 cache (not built yet)", "schema"),
+            Flag("--mem-bw-schema", "Intel RDT's memory bandwidth (not built yet)", "schema"),
+        ),
     )
 }

@@ -4,12 +4,24 @@
 # What the value of a flag is: _lcpy_expected COMMAND FLAG sets `expected`.
 _lcpy_expected() {
     case $1:$2 in
-        :--log | :--criu | create:--console-socket | create:--pid-file | run:--console-socket | run:--pid-file) expected='file' ;;
+        :--log | :--criu | create:--console-socket | create:--pid-file | create:--pidfd-socket | exec:--console-socket | exec:--pid-file | exec:--pidfd-socket | exec:--process | exec:-p | run:--console-socket | run:--pid-file | run:--pidfd-socket | update:--resources | update:-r) expected='file' ;;
         :--log-format) expected='text|json' ;;
-        :--root | create:--bundle | create:-b | run:--bundle | run:-b | spec:--bundle | spec:-b) expected='directory' ;;
+        :--root | create:--bundle | create:-b | exec:--cwd | run:--bundle | run:-b | spec:--bundle | spec:-b) expected='directory' ;;
         :--rootless) expected='true|false|auto' ;;
-        create:--preserve-fds | run:--preserve-fds) expected='N' ;;
-        list:--format | list:-f) expected='table|json' ;;
+        create:--preserve-fds | exec:--preserve-fds | run:--preserve-fds | update:--blkio-weight | update:--cpu-period | update:--cpu-quota | update:--cpu-burst | update:--cpu-share | update:--cpu-rt-period | update:--cpu-rt-runtime | update:--pids-limit) expected='N' ;;
+        events:--interval) expected='time' ;;
+        exec:--additional-gids | exec:-g) expected='gid' ;;
+        exec:--apparmor) expected='profile' ;;
+        exec:--cap | exec:-c) expected='name' ;;
+        exec:--cgroup) expected='path' ;;
+        exec:--env | exec:-e) expected='name=value' ;;
+        exec:--process-label) expected='label' ;;
+        exec:--user | exec:-u) expected='uid[:gid]' ;;
+        list:--format | list:-f | ps:--format | ps:-f) expected='table|json' ;;
+        update:--cpuset-cpus | update:--cpuset-mems) expected='list' ;;
+        update:--kernel-memory | update:--kernel-memory-tcp | update:--memory | update:--memory-reservation | update:--memory-swap) expected='bytes' ;;
+        update:--cpu-idle) expected='0|1' ;;
+        update:--l3-cache-schema | update:--mem-bw-schema) expected='schema' ;;
         *) expected= ;;
     esac
 }
@@ -55,21 +67,27 @@ _lcpy() {
     elif [[ $current == -* && $given -eq 0 ]]; then
         case $command in
             '') words='--debug --log --log-format --root --criu --systemd-cgroup --rootless --help -h --version -v' ;;
-            create) words='--bundle -b --console-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --help -h' ;;
+            create) words='--bundle -b --console-socket --pid-file --pidfd-socket --no-pivot --no-new-keyring --preserve-fds --help -h' ;;
             delete) words='--force -f --help -h' ;;
+            events) words='--interval --stats --help -h' ;;
+            exec) words='--additional-gids -g --apparmor --cap -c --cgroup --console-socket --cwd --detach -d --env -e --ignore-paused --no-new-privs --pid-file --pidfd-socket --preserve-fds --process -p --process-label --tty -t --user -u --help -h' ;;
             features) words='--help -h' ;;
             kill) words='--all -a --help -h' ;;
             list) words='--format -f --quiet -q --help -h' ;;
-            run) words='--bundle -b --console-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --detach -d --keep --no-subreaper --help -h' ;;
+            pause) words='--help -h' ;;
+            ps) words='--format -f --help -h' ;;
+            resume) words='--help -h' ;;
+            run) words='--bundle -b --console-socket --pid-file --pidfd-socket --no-pivot --no-new-keyring --preserve-fds --detach -d --keep --no-subreaper --help -h' ;;
             spec) words='--bundle -b --rootless --help -h' ;;
             start) words='--help -h' ;;
             state) words='--help -h' ;;
+            update) words='--resources -r --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpuset-cpus --cpuset-mems --kernel-memory --kernel-memory-tcp --memory --cpu-idle --memory-reservation --memory-swap --pids-limit --l3-cache-schema --mem-bw-schema --help -h' ;;
         esac
     else
         case $command:$given in
-            :0) words='create delete features kill list run spec start state help' ;;
-            help:0) words='create delete features kill list run spec start state' ;;
-            delete:0 | kill:0 | start:0 | state:0)
+            :0) words='create delete events exec features kill list pause ps resume run spec start state update help' ;;
+            help:0) words='create delete events exec features kill list pause ps resume run spec start state update' ;;
+            delete:0 | events:0 | exec:0 | kill:0 | pause:0 | ps:0 | resume:0 | start:0 | state:0 | update:0)
                 words=$("${COMP_WORDS[0]}" ${root:+--root "$root"} list --quiet 2>/dev/null)
                 ;;
             kill:1) words='HUP INT QUIT KILL USR1 USR2 TERM CONT STOP TSTP WINCH' ;;

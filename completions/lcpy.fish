@@ -16,7 +16,7 @@ function __lcpy_after --argument-names command
 end
 
 function __lcpy_no_command
-    not __fish_seen_subcommand_from create delete features kill list run spec start state help
+    not __fish_seen_subcommand_from create delete events exec features kill list pause ps resume run spec start state update help
 end
 
 complete -c lcpy -f
@@ -31,18 +31,25 @@ complete -c lcpy -n '__lcpy_no_command' -l help -s h -d 'show help'
 complete -c lcpy -n '__lcpy_no_command' -l version -s v -d 'print the version, also of the specification'
 complete -c lcpy -n '__lcpy_no_command' -a create -d 'create a container'
 complete -c lcpy -n '__lcpy_no_command' -a delete -d 'delete a container, and all that it holds'
+complete -c lcpy -n '__lcpy_no_command' -a events -d 'print what a container uses, and when it runs out of memory, as JSON'
+complete -c lcpy -n '__lcpy_no_command' -a exec -d 'run a second process in a container'
 complete -c lcpy -n '__lcpy_no_command' -a features -d 'print what lcpy supports, as JSON'
 complete -c lcpy -n '__lcpy_no_command' -a kill -d 'send a signal (default: SIGTERM) to the container'\''s first process'
 complete -c lcpy -n '__lcpy_no_command' -a list -d 'list the containers'
+complete -c lcpy -n '__lcpy_no_command' -a pause -d 'stop all processes of a container'
+complete -c lcpy -n '__lcpy_no_command' -a ps -d 'list the processes of a container'
+complete -c lcpy -n '__lcpy_no_command' -a resume -d 'let a paused container go on'
 complete -c lcpy -n '__lcpy_no_command' -a run -d 'create a container and start it'
 complete -c lcpy -n '__lcpy_no_command' -a spec -d 'write a config.json to start from'
 complete -c lcpy -n '__lcpy_no_command' -a start -d 'start a created container'
 complete -c lcpy -n '__lcpy_no_command' -a state -d 'print the state of a container'
+complete -c lcpy -n '__lcpy_no_command' -a update -d 'change the limits of a container'
 complete -c lcpy -n '__lcpy_no_command' -a help -d 'show the help of a command'
 
 complete -c lcpy -n '__fish_seen_subcommand_from create' -l bundle -s b -x -a '(__fish_complete_directories)' -d 'directory that holds config.json (default: the current one)'
 complete -c lcpy -n '__fish_seen_subcommand_from create' -l console-socket -r -F -d 'UNIX socket that receives the master end of the terminal'
 complete -c lcpy -n '__fish_seen_subcommand_from create' -l pid-file -r -F -d 'file to write the process id to'
+complete -c lcpy -n '__fish_seen_subcommand_from create' -l pidfd-socket -r -F -d 'UNIX socket that receives a pidfd of the first process'
 complete -c lcpy -n '__fish_seen_subcommand_from create' -l no-pivot -d 'move the root instead of pivot_root, for a root on a ramdisk'
 complete -c lcpy -n '__fish_seen_subcommand_from create' -l no-new-keyring -d 'leave the container in the caller'\''s session keyring'
 complete -c lcpy -n '__fish_seen_subcommand_from create' -l preserve-fds -x -d 'pass N descriptors on, from 3 (and those of LISTEN_FDS) on (default: 0)'
@@ -51,6 +58,31 @@ complete -c lcpy -n '__fish_seen_subcommand_from create' -l help -s h -d 'show h
 complete -c lcpy -n '__fish_seen_subcommand_from delete' -l force -s f -d 'kill it first where it is running'
 complete -c lcpy -n '__fish_seen_subcommand_from delete' -l help -s h -d 'show help'
 complete -c lcpy -n '__fish_seen_subcommand_from delete; and __lcpy_after delete' -a '(__lcpy_containers)'
+
+complete -c lcpy -n '__fish_seen_subcommand_from events' -l interval -x -d 'time between two statistics: 500ms, 2s, 1m30s (default: 5s)'
+complete -c lcpy -n '__fish_seen_subcommand_from events' -l stats -d 'print the statistics of now, and end'
+complete -c lcpy -n '__fish_seen_subcommand_from events' -l help -s h -d 'show help'
+complete -c lcpy -n '__fish_seen_subcommand_from events; and __lcpy_after events' -a '(__lcpy_containers)'
+
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l additional-gids -s g -x -d 'one more group for it; may be repeated (default: ())'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l apparmor -x -d 'AppArmor profile for it'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l cap -s c -x -d 'one more capability for it; may be repeated (default: ())'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l cgroup -x -d 'cgroup below the container'\''s to be in; on v1 <controllers>:<path> (default: ())'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l console-socket -r -F -d 'UNIX socket that receives the master end of its terminal'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l cwd -x -a '(__fish_complete_directories)' -d 'its working directory'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l detach -s d -d 'do not wait for its end'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l env -s e -x -d 'set a variable of its environment; may be repeated (default: ())'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l ignore-paused -d 'in a paused container, too: it begins when that goes on'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l no-new-privs -d 'it can gain no privileges by executing a program'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l pid-file -r -F -d 'file to write its process id to'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l pidfd-socket -r -F -d 'UNIX socket that receives a pidfd of it'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l preserve-fds -x -d 'pass N descriptors on, from 3 on (default: 0)'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l process -s p -r -F -d 'file that holds all of it, as process of config.json'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l process-label -x -d 'SELinux label for it'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l tty -s t -d 'give it a terminal'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l user -s u -x -d 'its user id, and group id'
+complete -c lcpy -n '__fish_seen_subcommand_from exec' -l help -s h -d 'show help'
+complete -c lcpy -n '__fish_seen_subcommand_from exec; and __lcpy_after exec' -a '(__lcpy_containers)'
 
 complete -c lcpy -n '__fish_seen_subcommand_from features' -l help -s h -d 'show help'
 
@@ -63,9 +95,20 @@ complete -c lcpy -n '__fish_seen_subcommand_from list' -l format -s f -x -a 'tab
 complete -c lcpy -n '__fish_seen_subcommand_from list' -l quiet -s q -d 'print their ids alone'
 complete -c lcpy -n '__fish_seen_subcommand_from list' -l help -s h -d 'show help'
 
+complete -c lcpy -n '__fish_seen_subcommand_from pause' -l help -s h -d 'show help'
+complete -c lcpy -n '__fish_seen_subcommand_from pause; and __lcpy_after pause' -a '(__lcpy_containers)'
+
+complete -c lcpy -n '__fish_seen_subcommand_from ps' -l format -s f -x -a 'table json' -d 'how to print them (default: table)'
+complete -c lcpy -n '__fish_seen_subcommand_from ps' -l help -s h -d 'show help'
+complete -c lcpy -n '__fish_seen_subcommand_from ps; and __lcpy_after ps' -a '(__lcpy_containers)'
+
+complete -c lcpy -n '__fish_seen_subcommand_from resume' -l help -s h -d 'show help'
+complete -c lcpy -n '__fish_seen_subcommand_from resume; and __lcpy_after resume' -a '(__lcpy_containers)'
+
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l bundle -s b -x -a '(__fish_complete_directories)' -d 'directory that holds config.json (default: the current one)'
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l console-socket -r -F -d 'UNIX socket that receives the master end of the terminal'
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l pid-file -r -F -d 'file to write the process id to'
+complete -c lcpy -n '__fish_seen_subcommand_from run' -l pidfd-socket -r -F -d 'UNIX socket that receives a pidfd of the first process'
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l no-pivot -d 'move the root instead of pivot_root, for a root on a ramdisk'
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l no-new-keyring -d 'leave the container in the caller'\''s session keyring'
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l preserve-fds -x -d 'pass N descriptors on, from 3 (and those of LISTEN_FDS) on (default: 0)'
@@ -75,7 +118,7 @@ complete -c lcpy -n '__fish_seen_subcommand_from run' -l no-subreaper -d 'do not
 complete -c lcpy -n '__fish_seen_subcommand_from run' -l help -s h -d 'show help'
 
 complete -c lcpy -n '__fish_seen_subcommand_from spec' -l bundle -s b -x -a '(__fish_complete_directories)' -d 'directory that holds config.json (default: the current one)'
-complete -c lcpy -n '__fish_seen_subcommand_from spec' -l rootless -d 'one for a rootless container (not built yet)'
+complete -c lcpy -n '__fish_seen_subcommand_from spec' -l rootless -d 'one for a rootless container'
 complete -c lcpy -n '__fish_seen_subcommand_from spec' -l help -s h -d 'show help'
 
 complete -c lcpy -n '__fish_seen_subcommand_from start' -l help -s h -d 'show help'
@@ -84,4 +127,26 @@ complete -c lcpy -n '__fish_seen_subcommand_from start; and __lcpy_after start' 
 complete -c lcpy -n '__fish_seen_subcommand_from state' -l help -s h -d 'show help'
 complete -c lcpy -n '__fish_seen_subcommand_from state; and __lcpy_after state' -a '(__lcpy_containers)'
 
-complete -c lcpy -n '__fish_seen_subcommand_from help' -a 'create delete features kill list run spec start state'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l resources -s r -r -F -d 'file with the limits (-: standard input); other flags don'\''t count'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l blkio-weight -x -d 'share of the block devices'\'' time, 10 to 1000'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l cpu-period -x -d 'period of the CPU quota, in microseconds'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l cpu-quota -x -d 'CPU time in a period, in microseconds; -1 is no limit'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l cpu-burst -x -d 'CPU time that may be saved up, in microseconds'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l cpu-share -x -d 'share of the CPUs, beside those of others'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l cpu-rt-period -x -d 'period of the real-time budget, in microseconds'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l cpu-rt-runtime -x -d 'real-time budget in a period, in microseconds'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l cpuset-cpus -x -d 'CPUs that may be used: 0-3,7'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l cpuset-mems -x -d 'memory nodes that may be used'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l kernel-memory -x -d 'ignored: it has no meaning any more'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l kernel-memory-tcp -x -d 'ignored: it has no meaning any more'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l memory -x -d 'limit on memory: 512M; -1 is no limit'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l cpu-idle -x -a '0 1' -d '1: run only when nobody else wants the CPU; 0: like others'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l memory-reservation -x -d 'memory to keep for it, where memory is short'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l memory-swap -x -d 'limit on memory and swap together; -1 is no limit'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l pids-limit -x -d 'limit on tasks; -1 is no limit'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l l3-cache-schema -x -d 'Intel RDT'\''s L3 cache (not built yet)'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l mem-bw-schema -x -d 'Intel RDT'\''s memory bandwidth (not built yet)'
+complete -c lcpy -n '__fish_seen_subcommand_from update' -l help -s h -d 'show help'
+complete -c lcpy -n '__fish_seen_subcommand_from update; and __lcpy_after update' -a '(__lcpy_containers)'
+
+complete -c lcpy -n '__fish_seen_subcommand_from help' -a 'create delete events exec features kill list pause ps resume run spec start state update'

@@ -15,15 +15,18 @@ import posix
 
 from libcontainer_py import state as states
 from libcontainer_py.errors import ConfigError, Error, NotFound, StepError, WrongState, shown
-from libcontainer_py.state import CREATED, CREATING, STOPPED, StateDir
+from libcontainer_py.state import CREATED, CREATING, PAUSED, RUNNING, STOPPED, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
     from typing import IO, Any, Self
 
     from libcontainer_py.cgroups.interface import Cgroups
+    from libcontainer_py.namespaces.created import Created
+    from libcontainer_py.spec.model import Resources
 
 PIPE = -1
 DEVNULL = -3
@@ -212,7 +215,7 @@ class Container:
             status = states.status(record)
             if status == STOPPED:
                 raise WrongState("cannot start a container that has stopped")
-            if status == states.RUNNING:
+            if status == RUNNING:
                 raise WrongState("cannot start an already running container")
             if status != CREATED:
                 raise WrongState(f"cannot start a container in the {status} state")
@@ -252,12 +255,101 @@ class Container:
         """Run the poststart hooks; one that fails stops the container (runtime.md, «Lifecycle»)."""
         from libcontainer_py.hooks import run_hooks, state_of
 
-        state = state_of(record, states.RUNNING, record["pid"])
+        state = state_of(record, RUNNING, record["pid"])
         try:
             run_hooks("poststart", record["hooks"]["poststart"], state, record["bundle"])
         except StepError as error:
             self._kill_first(record)
             raise StepError.of(error, "poststart") from None
+
+    def exec(
+        self,
+        args: "list[str] | None" = None,
+        *,
+        process: "dict[str, Any] | None" = None,
+        stdin: "int | IO[Any] | None" = None,
+        stdout: "int | IO[Any] | None" = None,
+        stderr: "int | IO[Any] | None" = None,
+        terminal: bool = False,
+        user: "tuple[int, int | None] | None" = None,
+        additional_gids: "Iterable[int]" = (),
+        cwd: "str | None" = None,
+        env: "Iterable[str]" = (),
+        capabilities: "Iterable[str]" = (),
+        no_new_privileges: "bool | None" = None,
+        apparmor: "str | None" = None,
+        label: "str | None" = None,
+        pid_file: "str | os.PathLike[str] | None" = None,
+        preserve_fds: int = 0,
+        console_socket: "str | os.PathLike[str] | None" = None,
+        pidfd_socket: "str | os.PathLike[str] | None" = None,
+        cgroups: "dict[str, str] | None" = None,
+        ignore_paused: bool = False,
+        detach: bool = False,
+    ) -> Process:
+        """Run a second process in the container; returns when it has become its program.
+
+        Args:
+            args: the program and its arguments; everything else is as config.json has it for the
+                first process, but for what is said here. Or else:
+            process: all of it, as `process` of config.json
+            stdin, stdout, stderr: as for `Runtime.create`
+            terminal: give it one: `Process.terminal`
+            user: its uid and gid; the gid None leaves config.json's
+            additional_gids, env, capabilities: more of those
+            cwd, no_new_privileges, apparmor, label: instead of config.json's
+            pid_file, preserve_fds, console_socket, detach: as for `Runtime.create`
+            pidfd_socket: a UNIX socket that gets a pidfd of it
+            cgroups: cgroups that exist below the container's own, to be in: relative paths by
+                controller, on cgroup v2 by ``""``
+            ignore_paused: also where the container is paused; then this waits until it is resumed
+
+        Raises:
+            NotFound: there is no such container
+            WrongState: it has stopped, or is paused
+            ConfigError: the process is wrong
+            StepError: a step failed; nothing of it is left
+        """
+        from libcontainer_py.namespaces import launcher
+        from libcontainer_py.namespaces.execin import ExecOptions, exec_in
+        from libcontainer_py.spec import process as processes
+
+        if process is None:
+            process = processes.of_bundle(
+                self._directory.read()["bundle"],
+                args or [],
+                terminal=terminal,
+                user=user,
+                additional_gids=additional_gids,
+                cwd=cwd,
+                env=env,
+                capabilities=capabilities,
+                no_new_privileges=no_new_privileges,
+                apparmor=apparmor,
+                label=label,
+            )
+        self.warnings += processes.check(process)
+        streams = _Streams(stdin, stdout, stderr)
+        try:
+            options = ExecOptions(
+                stdio=streams.childs,
+                preserve_fds=preserve_fds,
+                pid_file=None if pid_file is None else _absolute(pid_file),
+                console_socket=None if console_socket is None else _absolute(console_socket),
+                pidfd_socket=None if pidfd_socket is None else _absolute(pidfd_socket),
+                detach=detach,
+                ignore_paused=ignore_paused,
+                cgroups=cgroups,
+            )
+            call = exec_in if launcher.may_clone() else launcher.launch_in
+            created = call(self._directory.root, self.id, process, options)
+        except BaseException:
+            streams.close_ours()
+            raise
+        finally:
+            streams.close_childs()
+        self.warnings += created.warnings
+        return _process(created, streams)
 
     def kill(self, signal: int = 15, *, all: bool = False) -> None:
         """Send a signal to the container's first process.
@@ -266,13 +358,18 @@ class Container:
 
         Args:
             signal: its number
-            all: to every process in its cgroups
+            all: to every process in its cgroups; that there is none is no error then
 
         Raises:
             NotFound: there is no such container
             WrongState: it is neither created nor running
         """
         record = self._directory.read()
+        if not record["pid"]:
+            # The cgroups that it names may be another's yet.
+            if all:
+                return
+            raise WrongState("container not running")
         if all:
             self._kill_all(record, signal)
             return
@@ -291,11 +388,11 @@ class Container:
             raise StepError("kill", error.errno or 0, f"signal {signal}") from None
         finally:
             posix.close(pidfd)
-        if signal == _SIGKILL and states.frozen(record):
-            # On cgroup v1 the frozen don't die.
+        if signal == _SIGKILL and _may_be_frozen(record):
+            # On cgroup v1 the frozen don't die; and all that is inside ends with the first process.
             from libcontainer_py.cgroups import manager
 
-            manager.load(record["cgroups"]).thaw()
+            manager.load(record["cgroups"]).kill()
 
     @staticmethod
     def _shares_pids(record: "dict[str, Any]") -> bool:
@@ -315,15 +412,12 @@ class Container:
         from libcontainer_py.cgroups import manager
 
         cgroups = manager.load(record["cgroups"])
-        for pid in cgroups.pids(all=True):
-            try:
-                posix.kill(pid, signal)
-            except ProcessLookupError:
-                continue
-            except OSError as error:
-                raise StepError("kill", error.errno or 0, f"signal {signal}") from None
-        if signal == _SIGKILL and states.frozen(record):
-            cgroups.thaw()
+        if not cgroups.pids(all=True):
+            return
+        if signal == _SIGKILL:
+            cgroups.kill()
+        else:
+            _signal_all(cgroups, signal)
 
     def _pidfd(self, record: "dict[str, Any]") -> int:
         """A pidfd of the first process: proved to be it, not a later one with its number."""
@@ -335,6 +429,151 @@ class Container:
             posix.close(pidfd)
             raise WrongState("container not running")
         return pidfd
+
+    def pids(self) -> "list[int]":
+        """List all its processes, by their ids in the caller's pid namespace; none if it has ended.
+
+        Raises:
+            NotFound: there is no such container
+            StepError: it has no cgroups, so nobody knows
+        """
+        from libcontainer_py.cgroups import manager
+
+        record = self._directory.read()
+        return manager.load(record["cgroups"]).pids(all=True) if record["pid"] else []
+
+    def pause(self) -> None:
+        """Stop all its processes where they are, until `resume`.
+
+        Raises:
+            NotFound: there is no such container
+            WrongState: it is neither created nor running
+            StepError: it has no cgroups, or its processes were not all stopped in two seconds (then
+                all of them go on)
+        """
+        from libcontainer_py.cgroups import manager
+
+        # Under the lock, so that no `start` waits for one that was stopped under its hands.
+        self._lock_to_change()
+        try:
+            record = self._directory.read()
+            if states.status(record) not in (CREATED, RUNNING):
+                raise WrongState("container not running")
+            manager.load(record["cgroups"]).freeze()
+        finally:
+            self._directory.unlock()
+
+    def resume(self) -> None:
+        """Let the processes of a paused container go on.
+
+        Raises:
+            NotFound: there is no such container
+            WrongState: it is not paused, or a cgroup above its own is
+        """
+        from libcontainer_py.cgroups import manager
+
+        # Without the lock: whoever has it may wait for what is paused.
+        record = self._directory.read()
+        if not states.frozen(record):
+            raise WrongState("container not paused")
+        cgroups = manager.load(record["cgroups"])
+        if not cgroups.frozen():
+            raise WrongState("container not paused: a cgroup above its own is frozen")
+        cgroups.thaw()
+
+    def update(self, resources: "dict[str, Any] | Resources") -> None:
+        """Change its limits: those that are given, and no others.
+
+        Args:
+            resources: as `linux.resources` of config.json, as a dict or as an object of
+                `libcontainer_py.spec.model`; -1 is no limit
+
+        Raises:
+            NotFound: there is no such container
+            WrongState: it has stopped
+            ConfigError: `resources` is not valid, or impossible here; nothing was changed
+            StepError: the kernel refused one; those that were changed are as before
+        """
+        from libcontainer_py.cgroups import manager
+        from libcontainer_py.update import check
+
+        given = resources if isinstance(resources, dict) else _plain(resources)
+        self._lock_to_change()
+        try:
+            record = self._directory.read()
+            if states.status(record) == STOPPED:
+                raise WrongState("container not running")
+            new, warnings = check(given)
+            self.warnings += warnings
+            manager.load(record["cgroups"]).update(new)
+        finally:
+            self._directory.unlock()
+
+    def _lock_to_change(self) -> None:
+        if not self._directory.lock_within(_KILL_SECONDS):
+            raise self._busy()
+
+    def _busy(self) -> Error:
+        return Error(f"container {self.id}: another command is still at work on it")
+
+    def stats(self) -> "dict[str, Any]":
+        """What it uses: processor, memory, processes, block devices, large pages; and pressure.
+
+        Returns:
+            the ``data`` of what ``runc events --stats`` prints; times in nanoseconds, sizes in
+            bytes; what is 0 may be left out, and without cgroups that is all
+
+        Raises:
+            NotFound: there is no such container
+            WrongState: it has stopped
+        """
+        from libcontainer_py.cgroups import manager
+        from libcontainer_py.events import stats_of
+
+        record = self._directory.read()
+        self._refuse_stopped(record)
+        return stats_of(manager.load(record["cgroups"]))
+
+    def _refuse_stopped(self, record: "dict[str, Any]") -> None:
+        if states.status(record) == STOPPED:
+            raise WrongState(f"container with id {self.id} is not running")
+
+    def events(self, interval: "float | None" = None) -> "Iterator[dict[str, Any]]":
+        """Wait for what happens to its resources; ends when the container does.
+
+        Args:
+            interval: seconds between two statistics; None: there are none
+
+        Returns:
+            an iterator of events, each with ``type`` and ``id``: ``oom`` for each time that the
+            kernel found no memory for it, ``stats`` with its `stats` as ``data``
+
+        Raises:
+            NotFound: there is no such container
+            WrongState: it has stopped
+            ConfigError: the interval is not above 0
+            StepError: it has no cgroups, or none for memory
+        """
+        if interval is not None and not interval > 0:
+            raise ConfigError("duration interval must be greater than 0")
+        record = self._directory.read()
+        self._refuse_stopped(record)
+        return self._events(record, interval)
+
+    def _events(
+        self, record: "dict[str, Any]", interval: "float | None"
+    ) -> "Iterator[dict[str, Any]]":
+        from libcontainer_py.cgroups import manager
+        from libcontainer_py.events import watch
+
+        try:
+            pidfd = self._pidfd(record)
+        except WrongState:
+            return
+        try:
+            yield from watch(self.id, manager.load(record["cgroups"]), pidfd, interval)
+        finally:
+            posix.close(pidfd)
 
     def delete(self, *, force: bool = False) -> None:
         """Remove the container, its cgroups and its state.
@@ -362,7 +601,7 @@ class Container:
                     raise WrongState(
                         f"cannot delete container {self.id} that is not stopped: {status}"
                     )
-                self._end(record, status)
+                self._end(record, status, force)
                 if record["hooks"].get("poststop"):
                     from libcontainer_py.hooks import run_poststop
 
@@ -385,7 +624,7 @@ class Container:
             except Error:
                 pass  # there is no record yet, or a damaged one
             if not directory.lock_within(_KILL_SECONDS):
-                raise Error(f"container {self.id}: another command is still at work on it")
+                raise self._busy()
 
     def _record_to_delete(self, force: bool) -> "dict[str, Any] | None":
         """The record; None where there is none, though the lock was: a `create` was killed."""
@@ -409,7 +648,7 @@ class Container:
             cgroups.kill()
             cgroups.remove()
 
-    def _end(self, record: "dict[str, Any]", status: str) -> None:
+    def _end(self, record: "dict[str, Any]", status: str, force: bool) -> None:
         """Kill what still runs, and remove the cgroups."""
         from libcontainer_py.cgroups import manager
 
@@ -418,10 +657,15 @@ class Container:
             self._kill_waiting()
             if self._directory.read_cgroups() is not None:
                 cgroups.kill()  # what its hooks have started can outlive it
+            elif cgroups.paths and cgroups.pids(all=True):
+                return  # another container's, whose name `create` was about to refuse
+        elif status == PAUSED:
+            cgroups.kill()  # the first process alone would not die
         elif status != STOPPED:
             self._kill_first(record, cgroups)
-        if record["pid"] and (not record["pid_namespace"] or status != STOPPED):
-            # Without a pid namespace of its own, the others outlive the first process.
+        if record["pid"] and (force or not record["pid_namespace"] or status != STOPPED):
+            # Without a pid namespace of its own, the others outlive the first process. And with
+            # one, somebody of the host's can be in its cgroups: they would not go.
             cgroups.kill()
         if self.process is not None and self.process.pid == record["pid"]:
             try:
@@ -497,6 +741,7 @@ class Runtime:
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         console_socket: "str | os.PathLike[str] | None" = None,
+        pidfd_socket: "str | os.PathLike[str] | None" = None,
         detach: bool = False,
     ) -> Container:
         """Create a container from a bundle: everything is set up, its program waits for `start`.
@@ -513,6 +758,7 @@ class Runtime:
             no_new_keyring: leave the container in the caller's session keyring
             console_socket: a UNIX socket that gets the master of the terminal, where config.json
                 asks for one; None: it is `Process.terminal`
+            pidfd_socket: a UNIX socket that gets a pidfd of the first process
             detach: this program won't stay, so that a terminal needs a `console_socket`
 
         Raises:
@@ -534,6 +780,7 @@ class Runtime:
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
                 console_socket=None if console_socket is None else _absolute(console_socket),
+                pidfd_socket=None if pidfd_socket is None else _absolute(pidfd_socket),
                 detach=detach,
             )
             create = exec_ if launcher.may_clone() else launcher.launch
@@ -543,11 +790,7 @@ class Runtime:
             raise
         finally:
             streams.close_childs()
-        process = Process(created.pid, created.pidfd)
-        process.stdin, process.stdout, process.stderr = streams.files()
-        if created.master >= 0:
-            process.terminal = created.master
-        container = Container(directory, process)
+        container = Container(directory, _process(created, streams))
         container.warnings = created.warnings
         return container
 
@@ -641,6 +884,55 @@ class _Streams:
             open(fd, mode, buffering=0) if fd >= 0 else None
             for fd, mode in zip(self._ours, modes, strict=True)
         ]
+
+
+def _process(created: "Created", streams: _Streams) -> Process:
+    """Make the object of a process that was made, with our ends of its streams."""
+    process = Process(created.pid, created.pidfd)
+    process.stdin, process.stdout, process.stderr = streams.files()
+    if created.master >= 0:
+        process.terminal = created.master
+    return process
+
+
+def _may_be_frozen(record: "dict[str, Any]") -> bool:
+    """Is a container frozen, or has it, on cgroup v1, a cgroup inside that it may have frozen?"""
+    if states.frozen(record):
+        return True
+    path = (record["cgroups"].get("paths") or {}).get("freezer")
+    try:
+        return path is not None and posix.stat(path).st_nlink > 2
+    except FileNotFoundError:
+        return False
+
+
+def _signal_all(cgroups: "Cgroups", signal: int) -> None:
+    """Send a signal to all processes: stopped meanwhile, so that none is forked unseen."""
+    was_frozen = cgroups.frozen()
+    try:
+        if not was_frozen:
+            try:
+                cgroups.freeze()
+            except StepError:
+                was_frozen = True  # all go on; so it is those that are there now
+        for pid in cgroups.pids(all=True):
+            try:
+                posix.kill(pid, signal)
+            except ProcessLookupError:
+                continue
+            except OSError as error:
+                raise StepError("kill", error.errno or 0, f"signal {signal}") from None
+    finally:
+        if not was_frozen:
+            cgroups.thaw()
+
+
+def _plain(resources: "Resources") -> "dict[str, Any]":
+    from libcontainer_py.spec.model import Resources
+
+    if not isinstance(resources, Resources):
+        raise TypeError(f"resources is a {type(resources).__name__}, not a dict or Resources")
+    return resources.to_dict()
 
 
 def _absolute(path: "str | os.PathLike[str]") -> str:

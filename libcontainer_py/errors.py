@@ -162,3 +162,20 @@ class StepError(Error, OSError):
         if isinstance(what, bytes):
             what = what.decode("utf-8", "backslashreplace")
         return cls(step, error.errno or 0, shown(str(what)), field=field)
+
+
+class During:
+    """``with During("clone", "linux.namespaces"):`` names the step, and the field where nothing
+    inside knows a closer one, of an OSError.
+    """
+
+    __slots__ = ("_field", "_step")
+
+    def __init__(self, step: str, field: "str | None" = None) -> None:
+        self._step, self._field = step, field
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _type: object, error: "BaseException | None", _trace: object) -> None:
+        if isinstance(error, OSError):
+            raise StepError.of(error, self._step, self._field) from None

@@ -25,28 +25,34 @@ def features() -> "dict[str, Any]":
     from libcontainer_py import __version__
 
     annotations = {"lcpy.version": __version__}
+    linux: dict[str, Any] = {
+        "namespaces": list(_NAMESPACES),
+        "capabilities": list(capabilities.NAMES[: capabilities.last_capability() + 1]),
+        "cgroup": {
+            "v1": True,
+            "v2": True,
+            "systemd": False,
+            "systemdUser": False,
+            "rdma": _works("linux.resources.rdma"),
+        },
+        "seccomp": _seccomp(annotations),
+        "apparmor": {"enabled": _works("process.apparmorProfile")},
+        "selinux": {"enabled": _works("process.selinuxLabel")},
+        "intelRdt": {
+            "enabled": _works("linux.intelRdt"),
+            "schemata": _works("linux.intelRdt.schemata"),
+            "monitoring": _works("linux.intelRdt.enableMonitoring"),
+        },
+        "memoryPolicy": _memory_policy(),
+        "mountExtensions": {"idmap": {"enabled": _works("mounts[].uidMappings")}},
+        "netDevices": {"enabled": _works("linux.netDevices")},
+    }
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": VERSION,
         "hooks": [kind for kind in HOOKS if _works(f"hooks.{kind}")],
-        "mountOptions": [word for word in known_options() if word not in built.MOUNT_OPTIONS],
-        "linux": {
-            "namespaces": [kind for kind in _NAMESPACES if kind not in built.NAMESPACES],
-            "capabilities": list(capabilities.NAMES[: capabilities.last_capability() + 1]),
-            "cgroup": {
-                "v1": True,
-                "v2": True,
-                "systemd": False,
-                "systemdUser": False,
-                "rdma": _works("linux.resources.rdma"),
-            },
-            "seccomp": _seccomp(annotations),
-            "apparmor": {"enabled": _works("process.apparmorProfile")},
-            "selinux": {"enabled": _works("process.selinuxLabel")},
-            "intelRdt": {"enabled": _works("linux.intelRdt")},
-            "mountExtensions": {"idmap": {"enabled": _works("mounts[].uidMappings")}},
-            "netDevices": {"enabled": _works("linux.netDevices")},
-        },
+        "mountOptions": known_options(),
+        "linux": linux,
         "annotations": annotations,
         # No annotation of config.json changes what is done.
         "potentiallyUnsafeConfigAnnotations": [],
@@ -54,7 +60,17 @@ def features() -> "dict[str, Any]":
 
 
 def _works(field: str) -> bool:
-    return field not in built.FIELDS
+    """Is neither a field of config.json refused, nor what it is a part of?"""
+    return not any(f"{field}.".startswith(f"{refused}.") for refused in built.FIELDS)
+
+
+def _memory_policy() -> "dict[str, list[str]]":
+    """Empty lists where it is not built: no word of it is recognized then."""
+    if not _works("linux.memoryPolicy"):
+        return {"modes": [], "flags": []}
+    from libcontainer_py.security import memorypolicy
+
+    return {"modes": sorted(memorypolicy.MODES), "flags": sorted(memorypolicy.FLAGS)}
 
 
 def _seccomp(annotations: "dict[str, str]") -> "dict[str, Any]":

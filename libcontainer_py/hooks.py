@@ -79,6 +79,11 @@ def run_hooks(kind: str, hooks: "list[dict[str, Any]]", state: bytes, cwd: str) 
             raise StepError(None, 0, f"error running {kind} hook #{index}: {failure}", field=field)
 
 
+def run_program(path: str, args: "list[str]") -> str:
+    """Run a program of the host's, without environment or input; return what went wrong, or ""."""
+    return _run({"path": path, "args": args}, b"", "/")
+
+
 def run_poststop(record: "dict[str, Any]") -> "list[str]":
     """Run the poststop hooks of a container that is gone; one that fails is but a warning."""
     warnings = []

@@ -3,6 +3,7 @@
     state.json   what is known of it: written to a temporary name and renamed, so never half a file
     cgroups.json its cgroups alone, written once, before the child: what `delete --force` goes by
                  where state.json is damaged
+    filter       its seccomp filter, where it has one: for a second process
     go, status   the two FIFOs between `start` and the finish list
     lock         flock(2) on it is held by every command that changes something
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
+_FILES = ("go", "status", ".state.json", "state.json", "cgroups.json", "filter", "lock")
+
 # More than the annotations and hooks of the largest config.json.
 _LIMIT = 64 << 20
 # What a record must hold: one of another version, or a damaged one, may not.
@@ -37,6 +40,7 @@ _TYPES = {
     "hooks": dict,
     "id": str,
     "list": list,
+    "namespaces": int,
     "ociVersion": str,
     "pid": int,
     "pid_namespace": bool,
@@ -251,9 +255,28 @@ class StateDir:
             posix.close(fd)
         return state if isinstance(state, dict) else None
 
+    def write_filter(self, data: bytes) -> None:
+        """Keep the container's seccomp filter.
+
+        Raises:
+            StepError: `SaveState`, with the file
+        """
+        _write_bytes(self.file("filter"), data)
+
+    def read_filter(self) -> "bytes | None":
+        """Get the container's seccomp filter; None where it has none."""
+        try:
+            fd = posix.open(self.file("filter"), posix.O_RDONLY | posix.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            return _read_bytes(fd)
+        finally:
+            posix.close(fd)
+
     def remove(self) -> None:
         """Remove it with all that is in it. What is gone already is fine."""
-        for name in ("go", "status", ".state.json", "state.json", "cgroups.json", "lock"):
+        for name in _FILES:
             try:
                 posix.unlink(self.file(name))
             except FileNotFoundError:
@@ -273,8 +296,11 @@ class StateDir:
 
 
 def _write(path: str, state: "dict[str, Any]") -> None:
+    _write_bytes(path, jsontext.dumps(state).encode("utf-8", "surrogatepass"))
+
+
+def _write_bytes(path: str, data: bytes) -> None:
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC
-    data = jsontext.dumps(state).encode("utf-8", "surrogatepass")
     try:
         fd = posix.open(path, flags, 0o600)
         try:
@@ -288,16 +314,20 @@ def _write(path: str, state: "dict[str, Any]") -> None:
 
 def _read(fd: int) -> "Any":
     """Read a file of JSON; None where it is none."""
+    try:
+        return jsontext.loads(_read_bytes(fd).decode("utf-8", "surrogatepass"))
+    except ValueError:
+        return None
+
+
+def _read_bytes(fd: int) -> bytes:
     data = b""
     while len(data) <= _LIMIT:
         part = posix.read(fd, 1 << 20)
         if not part:
             break
         data += part
-    try:
-        return jsontext.loads(data.decode("utf-8", "surrogatepass"))
-    except ValueError:
-        return None
+    return data
 
 
 def _make_directories(path: str) -> None:

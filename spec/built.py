@@ -14,59 +14,18 @@ if TYPE_CHECKING:
 FIELDS = (
     "process.apparmorProfile",
     "process.selinuxLabel",
-    "process.scheduler",
-    "process.ioPriority",
-    "process.execCPUAffinity",
-    "mounts[].uidMappings",
-    "mounts[].gidMappings",
-    "linux.namespaces[].path",
-    "linux.uidMappings",
-    "linux.gidMappings",
-    "linux.timeOffsets",
     "linux.netDevices",
     "linux.intelRdt",
-    "linux.memoryPolicy",
     "linux.mountLabel",
-    "linux.resources.blockIO.weight",
-    "linux.resources.blockIO.leafWeight",
-    "linux.resources.blockIO.weightDevice",
-    "linux.resources.blockIO.throttleReadBpsDevice",
-    "linux.resources.blockIO.throttleWriteBpsDevice",
-    "linux.resources.blockIO.throttleReadIOPSDevice",
-    "linux.resources.blockIO.throttleWriteIOPSDevice",
-    "linux.resources.hugepageLimits",
-    "linux.resources.network.classID",
-    "linux.resources.network.priorities",
-    "linux.resources.rdma",
-)
-NAMESPACES = (
-    "user",
-    "time",
-)
-MOUNT_OPTIONS = (
-    "idmap",
-    "ridmap",
 )
 
 
 def check(config: "dict[str, Any]") -> None:
-    """Refuse a valid config that asks for something of the tables.
+    """Refuse a valid config that asks for something of the table.
 
     Raises:
         ConfigError: the first such field
     """
-    for index, namespace in enumerate(config.get("linux", {}).get("namespaces", ())):
-        if namespace["type"] in NAMESPACES:
-            raise ConfigError(
-                f"the {namespace['type']} namespace is not built yet",
-                f"linux.namespaces[{index}].type",
-            )
-    for index, mount in enumerate(config.get("mounts", ())):
-        for place, option in enumerate(mount.get("options", ())):
-            if option in MOUNT_OPTIONS:
-                raise ConfigError(
-                    f"mount option {option} is not built yet", f"mounts[{index}].options[{place}]"
-                )
     for field in FIELDS:
         _refuse(config, field.split("."), "")
 

@@ -11,12 +11,44 @@ if TYPE_CHECKING:
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 
 
-def default() -> "dict[str, Any]":
+def default(*, rootless: bool = False) -> "dict[str, Any]":
     """A shell with a terminal, as root with three capabilities, in a read-only root filesystem.
+
+    Args:
+        rootless: for a caller who is not root: in a user namespace whose root is the caller, and
+            with nothing that only the host's root may have
 
     Returns:
         a new dict, with its members in the order in which runc writes them
     """
+    config = _as_root()
+    return _rootless(config) if rootless else config
+
+
+def _rootless(config: "dict[str, Any]") -> "dict[str, Any]":
+    """Change a config to one that a user can run: what `runc spec --rootless` changes."""
+    linux = config["linux"]
+    namespaces = [one for one in linux["namespaces"] if one["type"] != "network"]
+    config["linux"] = {
+        "uidMappings": [{"containerID": 0, "hostID": os.geteuid(), "size": 1}],
+        "gidMappings": [{"containerID": 0, "hostID": os.getegid(), "size": 1}],
+        "namespaces": [*namespaces, {"type": "user"}],
+        "maskedPaths": linux["maskedPaths"],
+        "readonlyPaths": linux["readonlyPaths"],
+    }
+    for index, mount in enumerate(config["mounts"]):
+        if mount["destination"] == "/sys":
+            # A sysfs may be mounted only by who owns the network namespace, and that is the host's.
+            config["mounts"][index] = _mount("/sys", "none", "/sys", "rbind,nosuid,noexec,nodev,ro")
+        elif "options" in mount:
+            # Group 5, which /dev/pts names, is not mapped.
+            mount["options"] = [
+                option for option in mount["options"] if option[:4] not in ("uid=", "gid=")
+            ]
+    return config
+
+
+def _as_root() -> "dict[str, Any]":
     return {
         "ociVersion": VERSION,
         "process": {

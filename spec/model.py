@@ -756,6 +756,7 @@ class Spec(Object):
         rootfs: str = "rootfs",
         readonly: bool = True,
         hostname: str | None = None,
+        rootless: bool = False,
     ) -> Self:
         """What `lcpy spec` writes, but for a program without a terminal.
 
@@ -767,8 +768,9 @@ class Spec(Object):
             rootfs: the directory that becomes its root; a relative one begins at the bundle
             readonly: whether that is read-only
             hostname: the container's own name
+            rootless: for a caller who is not root, in a user namespace
         """
-        spec = _parsed(cls, default_config())
+        spec = _parsed(cls, default_config(rootless=rootless))
         return evolve(
             spec,
             process=evolve(

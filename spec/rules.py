@@ -10,12 +10,24 @@ leaves it open; stricter than runc, because something else than asked would be d
 - ``..`` in cgroupsPath (runc cuts it off) and in a sysctl's name
 - paths that the specification wants absolute: hooks, masked, read-only, devices, namespaces
 - device numbers that the kernel would cut to another device
+- a clock that the kernel has no offset for (runc writes any name, and the kernel says EINVAL)
+- additionalGids that a new user namespace does not map, also where runc would leave them out
+  because it is not root
 - duplicate rlimits (the specification; runc lets the last one win)
 - a kernel.domainname in sysctl that is not the domainname (crun refuses it, too)
 """
 
 from libcontainer_py.errors import ConfigError, quoted
+from libcontainer_py.spec.forms import absolute, number_list, one_line
 from libcontainer_py.spec.names import CAPABILITIES, HOOKS, IPC_SYSCTLS, MOUNT_OPTIONS
+from libcontainer_py.spec.namespaces import (
+    id_mappings,
+    mapped_user,
+    namespaces,
+    path_of,
+    time_namespace,
+    user_namespace,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +41,8 @@ NGROUPS_MAX = 65536
 MAJOR_MAX = (1 << 12) - 1  # dev_t, as mknod(2) takes it
 MINOR_MAX = (1 << 20) - 1
 UNSET = (1 << 64) - 1  # -1, from engines that keep it in a uint64
+RT_PRIORITY_MAX = 99  # MAX_RT_PRIO - 1
+DEADLINE_RUNTIME_MIN = 1 << 10  # DL_SCALE, in nanoseconds
 
 
 def check(config: "Object") -> "list[str]":
@@ -46,11 +60,13 @@ def check(config: "Object") -> "list[str]":
         raise ConfigError("process property must not be empty", "process")
     process(config["process"], warnings)
     root(config)
-    mounts(config.get("mounts", ()), warnings)
-    hooks(config.get("hooks", {}))
     linux = config.get("linux", {})
     kinds = namespaces(linux)
+    mounts(config.get("mounts", ()), kinds, warnings)
+    hooks(config.get("hooks", {}))
     user_namespace(linux, kinds)
+    if "user" in kinds and not path_of(linux, "user"):
+        mapped_user(config["process"].get("user", {}), linux)
     time_namespace(linux, kinds)
     names(config, kinds)
     restricted_paths(linux, kinds)
@@ -107,6 +123,9 @@ def process(process: "Object", warnings: "list[str]", field: str = "process") ->
     one_line(process.get("apparmorProfile", ""), f"{field}.apparmorProfile")
     if "scheduler" in process:
         scheduler(process["scheduler"], f"{field}.scheduler")
+    for name, cpus in process.get("execCPUAffinity", {}).items():
+        if name in ("initial", "final"):
+            number_list(cpus, f"{field}.execCPUAffinity.{name}")
 
 
 def environment(env: "list[str]", field: str) -> None:
@@ -147,13 +166,35 @@ def capabilities(sets: "Object", warnings: "list[str]", field: str) -> None:
 def scheduler(scheduler: "Object", field: str) -> None:
     """sched_setattr(2): which values belong to which policy."""
     policy = scheduler["policy"]
+    if policy == "SCHED_ISO":
+        raise ConfigError("Linux has no SCHED_ISO", f"{field}.policy")
     if policy in ("SCHED_OTHER", "SCHED_BATCH") and not -20 <= scheduler.get("nice", 0) <= 19:
         raise ConfigError(f"{scheduler['nice']} is not between -20 and 19", f"{field}.nice")
-    if scheduler.get("priority") and policy not in ("SCHED_FIFO", "SCHED_RR"):
+    priority = scheduler.get("priority", 0)
+    if priority and policy not in ("SCHED_FIFO", "SCHED_RR"):
         raise ConfigError("only SCHED_FIFO and SCHED_RR have one", f"{field}.priority")
     for name in ("runtime", "deadline", "period"):
         if scheduler.get(name) and policy != "SCHED_DEADLINE":
             raise ConfigError("only SCHED_DEADLINE has one", f"{field}.{name}")
+    # With these the kernel takes some values from the process itself, and not from here.
+    if {"SCHED_FLAG_KEEP_POLICY", "SCHED_FLAG_KEEP_PARAMS"} & set(scheduler.get("flags", ())):
+        return
+    if policy in ("SCHED_FIFO", "SCHED_RR") and not 1 <= priority <= RT_PRIORITY_MAX:
+        raise ConfigError(f"{priority} is not between 1 and {RT_PRIORITY_MAX}", f"{field}.priority")
+    if policy == "SCHED_DEADLINE":
+        deadline_times(scheduler, field)
+
+
+def deadline_times(scheduler: "Object", field: str) -> None:
+    """sched(7), "SCHED_DEADLINE": runtime <= deadline <= period, which is the deadline if unset."""
+    runtime, deadline = scheduler.get("runtime", 0), scheduler.get("deadline", 0)
+    period = scheduler.get("period", 0) or deadline
+    if runtime < DEADLINE_RUNTIME_MIN:
+        raise ConfigError(f"{runtime} is below {DEADLINE_RUNTIME_MIN} ns", f"{field}.runtime")
+    if deadline < runtime:
+        raise ConfigError(f"{deadline} is below the runtime {runtime}", f"{field}.deadline")
+    if period < deadline:
+        raise ConfigError(f"{period} is below the deadline {deadline}", f"{field}.period")
 
 
 def root(config: "Object") -> None:
@@ -164,31 +205,63 @@ def root(config: "Object") -> None:
         raise ConfigError("must not be empty", "root.path")
 
 
-def mounts(mounts: "list[Object]", warnings: "list[str]") -> None:
-    """Destinations; and the options on a bind mount that nobody would read.
+def mounts(mounts: "list[Object]", kinds: "set[str]", warnings: "list[str]") -> None:
+    """Destinations, options and id mappings."""
+    for index, mount in enumerate(mounts):
+        field = f"mounts[{index}]"
+        destination = mount["destination"]
+        if not destination:
+            raise ConfigError("must not be empty", f"{field}.destination")
+        if destination[0] != "/":
+            warnings.append(
+                f"{field}.destination: {quoted(destination)} is not absolute, which is "
+                f"deprecated: it is taken as relative to /"
+            )
+        options = mount.get("options", ())
+        is_bind = "bind" in options or "rbind" in options
+        if is_bind:
+            bind_options(options, f"{field}.options", warnings)
+        idmapped_mount(mount, is_bind, kinds, field)
+
+
+def bind_options(options: "list[str]", field: str, warnings: "list[str]") -> None:
+    """The options on a bind mount that nobody would read.
 
     One of a filesystem, like ``mode=755``, changes nothing that is mounted: it is let pass with a
     warning. But a bare word could be a protection, misspelt.
     """
-    for index, mount in enumerate(mounts):
-        destination = mount["destination"]
-        if not destination:
-            raise ConfigError("must not be empty", f"mounts[{index}].destination")
-        if destination[0] != "/":
-            warnings.append(
-                f"mounts[{index}].destination: {quoted(destination)} is not absolute, which is "
-                f"deprecated: it is taken as relative to /"
-            )
-        options = mount.get("options", ())
-        if "bind" in options or "rbind" in options:
-            for place, option in enumerate(options):
-                if option in MOUNT_OPTIONS:
-                    continue
-                field = f"mounts[{index}].options[{place}]"
-                what = f"{quoted(option)} is for a filesystem, and a bind mount has none"
-                if "=" not in option:
-                    raise ConfigError(what, field)
-                warnings.append(f"{field}: ignored: {what}")
+    for place, option in enumerate(options):
+        if option in MOUNT_OPTIONS:
+            continue
+        what = f"{quoted(option)} is for a filesystem, and a bind mount has none"
+        if "=" not in option:
+            raise ConfigError(what, f"{field}[{place}]")
+        warnings.append(f"{field}[{place}]: ignored: {what}")
+
+
+def idmapped_mount(mount: "Object", is_bind: bool, kinds: "set[str]", field: str) -> None:
+    """config.md, "mounts": both mappings or none, and without any the user namespace's own."""
+    named = [name for name in ("uidMappings", "gidMappings") if mount.get(name)]
+    asked = [word for word in mount.get("options", ()) if word in ("idmap", "ridmap")]
+    if not named and not asked:
+        return
+    if named:
+        where = f"{field}.{named[0]}"
+    else:
+        where = f"{field}.options[{mount['options'].index(asked[0])}]"
+    if not is_bind:
+        raise ConfigError("id-mapped mounts are only supported for bind-mounts", where)
+    if len(named) == 1:
+        missing = "gidMappings" if named[0] == "uidMappings" else "uidMappings"
+        raise ConfigError(
+            "id-mapped mounts must have both uid and gid mappings specified", f"{field}.{missing}"
+        )
+    if not named and "user" not in kinds:
+        raise ConfigError(
+            f"{asked[0]} needs mappings, the mount's own or those of a user namespace", where
+        )
+    for name in named:
+        id_mappings(mount[name], f"{field}.{name}")
 
 
 def hooks(hooks: "Object") -> None:
@@ -197,52 +270,6 @@ def hooks(hooks: "Object") -> None:
         for index, hook in enumerate(hooks.get(kind, ())):
             absolute(hook["path"], f"hooks.{kind}[{index}].path")
             environment(hook.get("env", ()), f"hooks.{kind}[{index}].env")
-
-
-def namespaces(linux: "Object") -> "set[str]":
-    """No type twice, and paths absolute.
-
-    Returns:
-        the types that are not the runtime's own: new ones, and joined ones
-    """
-    kinds: set[str] = set()
-    for index, namespace in enumerate(linux.get("namespaces", ())):
-        kind = namespace["type"]
-        if kind in kinds:
-            raise ConfigError(
-                f"namespace {quoted(kind)} is there twice", f"linux.namespaces[{index}].type"
-            )
-        kinds.add(kind)
-        if namespace.get("path"):
-            absolute(namespace["path"], f"linux.namespaces[{index}].path")
-    return kinds
-
-
-def _path_of(linux: "Object", kind: str) -> str:
-    """The path of a namespace that is to be joined, or the empty string."""
-    for namespace in linux.get("namespaces", ()):
-        if namespace["type"] == kind:
-            return namespace.get("path") or ""
-    return ""
-
-
-def user_namespace(linux: "Object", kinds: "set[str]") -> None:
-    """A user namespace and id mappings go together, unless the namespace is a joined one."""
-    mapped = [name for name in ("uidMappings", "gidMappings") if linux.get(name)]
-    if mapped and "user" not in kinds:
-        raise ConfigError("there is no user namespace to map ids in", f"linux.{mapped[0]}")
-    if "user" in kinds and not mapped and not _path_of(linux, "user"):
-        raise ConfigError("a new user namespace needs id mappings", "linux.uidMappings")
-
-
-def time_namespace(linux: "Object", kinds: "set[str]") -> None:
-    """Offsets are for a new time namespace alone."""
-    if not linux.get("timeOffsets"):
-        return
-    if "time" not in kinds:
-        raise ConfigError("there is no time namespace to set them in", "linux.timeOffsets")
-    if _path_of(linux, "time"):
-        raise ConfigError("a joined time namespace has its own", "linux.timeOffsets")
 
 
 def names(config: "Object", kinds: "set[str]") -> None:
@@ -426,23 +453,16 @@ def intel_rdt(rdt: "Object") -> None:
 
 
 def memory_policy(linux: "Object") -> None:
-    """set_mempolicy(2): which mode takes nodes."""
+    """set_mempolicy(2): which mode takes nodes, and which flags exclude each other."""
     if "memoryPolicy" not in linux:
         return
-    mode, nodes = linux["memoryPolicy"]["mode"], linux["memoryPolicy"].get("nodes")
+    field = "linux.memoryPolicy"
+    policy = linux["memoryPolicy"]
+    mode, nodes = policy["mode"], policy.get("nodes", "")
+    number_list(nodes, f"{field}.nodes")
     if nodes and mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
-        raise ConfigError(f"{mode} takes none", "linux.memoryPolicy.nodes")
+        raise ConfigError(f"{mode} takes none", f"{field}.nodes")
     if not nodes and mode not in ("MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED"):
-        raise ConfigError(f"{mode} needs one", "linux.memoryPolicy.nodes")
-
-
-def absolute(path: str, field: str) -> None:
-    """A path that is relative to nothing."""
-    if not path.startswith("/"):
-        raise ConfigError(f"{quoted(path)} is not an absolute path", field)
-
-
-def one_line(text: str, field: str) -> None:
-    """What goes into a file of the kernel's, where a newline would be a second order."""
-    if "\n" in text:
-        raise ConfigError("holds a newline", field)
+        raise ConfigError(f"{mode} needs one", f"{field}.nodes")
+    if {"MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"} <= set(policy.get("flags", ())):
+        raise ConfigError("nodes are static or relative, not both", f"{field}.flags")

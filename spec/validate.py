@@ -1,7 +1,7 @@
 """Is a parsed config.json valid, and can we do what it asks for?"""
 
 from libcontainer_py.errors import ConfigError
-from libcontainer_py.spec import built, rules, spelling
+from libcontainer_py.spec import built, host, rules, spelling
 from libcontainer_py.spec.accept import accept
 
 TYPE_CHECKING = False
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def validate(config: "Any") -> "list[str]":
-    """Check a config: its schema, then the rules, then that everything in it is built.
+    """Check a config: its schema, the rules, and that everything in it is built.
 
     Args:
         config: plain dicts, lists, strings, integers and booleans, as a JSON parser makes them
@@ -32,4 +32,5 @@ def validate(config: "Any") -> "list[str]":
         reject(config)
     warnings = rules.check(config) + spelling.check(config)
     built.check(config)
+    host.network_sysctls(config)
     return warnings

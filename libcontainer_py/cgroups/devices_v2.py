@@ -103,9 +103,16 @@ def _parse(rules: "list[dict[str, Any]]") -> "list[Rule]":
                 access,
             )
         )
+    everything = [rule[0] for rule in parsed if _is_everything(rule)]
     for kind, major, minor, letters in DEFAULTS:
+        if everything[-1:] == [True] and letters == "m":
+            continue  # as on v1, a rule that takes a device out of all takes its node, too
         parsed.append((True, _TYPES[kind], _number(major), _number(minor), _access(letters)))
     return parsed
+
+
+def _is_everything(rule: "Rule") -> bool:
+    return rule[1:4] == (_ANY, _ANY, _ANY) and rule[4] == _ALL_ACCESS
 
 
 def _access(letters: str) -> int:
@@ -132,7 +139,7 @@ def assemble(rules: "list[Rule]") -> bytes:
     ]
     for rule in reversed(rules):
         allow, *device, access = rule
-        if device == [_ANY, _ANY, _ANY] and access == _ALL_ACCESS:
+        if _is_everything(rule):
             # It speaks of everything, so that those before it have nothing to say. The kernel
             # refuses a program with instructions that can't be reached.
             return b"".join(program + _answer(allow))

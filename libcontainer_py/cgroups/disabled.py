@@ -1,11 +1,20 @@
 """No cgroups: the host has none, or does not let us make any (rootless without delegation)."""
 
 from libcontainer_py.cgroups.hierarchies import in_initial_user_namespace
-from libcontainer_py.cgroups.interface import CgroupMount, Cgroups, Entrance, asks
-from libcontainer_py.errors import ConfigError, StepError
+from libcontainer_py.cgroups.interface import (
+    CANNOT_TOGGLE,
+    CgroupMount,
+    Cgroups,
+    Entrance,
+    OomWatch,
+    asks,
+)
+from libcontainer_py.errors import ConfigError, StepError, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from libcontainer_py.cgroups.interface import Resources, State
 
 
@@ -40,6 +49,21 @@ class Disabled(Cgroups):
     def set_memory(self, resources: "Resources | None") -> None:
         self._refuse(resources)
 
+    def update(self, resources: "Resources") -> None:
+        self._refuse({key: value for key, value in resources.items() if key != "devices"})
+
+    def delegate(self, uid: int) -> None:
+        pass
+
+    def exec_entrance(self, init_pid: int, sub: "dict[str, str]") -> Entrance:
+        from libcontainer_py.cgroups import doors
+
+        for controller, path in sub.items():
+            if controller:
+                raise doors.unknown_controller(controller)
+            raise ConfigError(f"bad sub cgroup path: {shown(path)}: {self.why}")
+        return Entrance([], None)
+
     def remove(self) -> None:
         pass
 
@@ -50,16 +74,27 @@ class Disabled(Cgroups):
         """Do nothing: nobody is known to be inside."""
 
     def freeze(self) -> None:
-        raise StepError(None, 0, "freeze the container", hint=self.why)
+        raise StepError(None, 0, CANNOT_TOGGLE, hint=self.why)
 
     def thaw(self) -> None:
-        raise StepError(None, 0, "thaw the container", hint=self.why)
+        raise StepError(None, 0, CANNOT_TOGGLE, hint=self.why)
 
     def frozen(self) -> bool:
         return False
 
     def oom_count(self) -> "int | None":
         return None
+
+    def watch_oom(self) -> OomWatch:
+        raise StepError(None, 0, "memory controller missing", hint=self.why)
+
+    def pids_room(self) -> "int | None":
+        return None
+
+    def stats(self) -> "dict[str, Any]":
+        from libcontainer_py.cgroups import stats_v1
+
+        return stats_v1.collect({})
 
     def mounts(self) -> "list[CgroupMount]":
         return []

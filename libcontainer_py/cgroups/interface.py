@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     Resources = dict[str, Any]
     State = dict[str, Any]
 
+# runc's words, for a container that can't be paused.
+CANNOT_TOGGLE = "cannot toggle freezer: cgroups not configured for container"
+
 
 def asks(value: "Any") -> bool:
     """Tell whether a part of `resources` asks for anything: engines also write empty ones."""
@@ -60,16 +63,29 @@ class Entrance:
     CLONE_INTO_CGROUP. The kernel judges the opener's rights, not the writer's, so this works from
     within a new user namespace.
 
+    Whoever inherits the descriptors can enter, also a process that did not open them. One that has
+    lost its privileges is kept out of `unified` (there the kernel judges who clones); `procs` lets
+    it in, at the cost of a grace period.
+
     Attributes:
+        tasks: (descriptor, path) of each ``tasks`` file of v1, open for writing
         unified: descriptor of the directory on the cgroup2 hierarchy, for clone3(2) with
             CLONE_INTO_CGROUP; None where there is none
+        procs: descriptor of ``cgroup.procs`` in that directory, open for writing; None where there
+            is none, and where a new container is made: it is born inside
     """
 
-    __slots__ = ("_tasks", "unified")
+    __slots__ = ("procs", "tasks", "unified")
 
-    def __init__(self, tasks: "list[tuple[int, str]]", unified: "int | None") -> None:
-        self._tasks = tasks
+    def __init__(
+        self,
+        tasks: "list[tuple[int, str]]",
+        unified: "int | None",
+        procs: "int | None" = None,
+    ) -> None:
+        self.tasks = tasks
         self.unified = unified
+        self.procs = procs
 
     def enter(self) -> None:
         """Move the calling process. In the child, before anything else, while it has one thread.
@@ -77,20 +93,58 @@ class Entrance:
         Raises:
             StepError: the kernel refused; it names the file
         """
-        for fd, path in self._tasks:
+        for fd, path in self.tasks:
             try:
                 posix.write(fd, b"0")
             except OSError as error:
                 raise StepError(None, error.errno or 0, f"join {path}") from None
 
+    def admit(self, pid: int) -> None:
+        """Move another process, of one thread. Costs a grace period.
+
+        Raises:
+            StepError: the kernel refused; it names the file
+        """
+        for fd, path in (*self.tasks, (self.procs, "cgroup.procs")):
+            if fd is None:
+                continue
+            try:
+                posix.write(fd, str(pid).encode())
+            except OSError as error:
+                raise StepError(None, error.errno or 0, f"join {path}") from None
+
     def close(self) -> None:
         """Close the descriptors: in the parent after the clone, in the child after `enter`."""
-        for fd, _path in self._tasks:
-            posix.close(fd)
-        if self.unified is not None:
-            posix.close(self.unified)
-        self._tasks = []
-        self.unified = None
+        for fd in (*(fd for fd, _path in self.tasks), self.unified, self.procs):
+            if fd is not None:
+                posix.close(fd)
+        self.tasks = []
+        self.unified = self.procs = None
+
+
+class OomWatch:
+    """Tells when the kernel finds no memory for a container (`Cgroups.watch_oom`).
+
+    Wait until `fileno` is readable, then call `count`, then `gone`.
+    """
+
+    __slots__ = ()
+
+    def fileno(self) -> int:
+        """Give the descriptor to poll: readable when there is news."""
+        raise NotImplementedError
+
+    def count(self) -> int:
+        """Take the news off the descriptor; count what ran out of memory since the last call."""
+        raise NotImplementedError
+
+    def gone(self) -> bool:
+        """Tell whether the cgroup is removed, or nobody is left in it: no more news will come."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close what is open."""
+        raise NotImplementedError
 
 
 class Cgroups:
@@ -116,7 +170,7 @@ class Cgroups:
         When it fails, nothing that it made is left.
 
         Raises:
-            ConfigError: `resources` asks for something that is not built, or impossible here
+            ConfigError: `resources` asks for something that is impossible here
             StepError: the kernel refused, or the cgroup exists already and has processes
         """
         raise NotImplementedError
@@ -135,6 +189,43 @@ class Cgroups:
 
     def set_memory(self, resources: "Resources | None") -> None:
         """Set memory's limits."""
+        raise NotImplementedError
+
+    def update(self, resources: "Resources") -> None:
+        """Change the limits of a container that runs: those that are given, and -1 is no limit.
+
+        The rules for devices stay as they are.
+
+        Raises:
+            ConfigError: `resources` asks for something that is impossible here
+            StepError: the kernel refused one; those that were changed before it are put back, and a
+                note on the error says where that failed
+        """
+        raise NotImplementedError
+
+    def delegate(self, uid: int) -> None:
+        """Give a user of the host the container's cgroup on v2, with the files that the kernel says
+        may be given away (/sys/kernel/cgroup/delegate). On v1 nothing can be: it does nothing.
+
+        Raises:
+            StepError: the kernel refused
+        """
+        raise NotImplementedError
+
+    def exec_entrance(self, init_pid: int, sub: "dict[str, str]") -> Entrance:
+        """Open the doors for a second process. See `Entrance`.
+
+        Args:
+            init_pid: the container's first process. On v2 it can have moved itself into a cgroup
+                below, and handed controllers down, so that nobody may be in the container's own:
+                then the door leads to where it is now
+            sub: cgroups below the container's own: a relative path by v1's controller, or for all
+                by ``""``
+
+        Raises:
+            ConfigError: a path of `sub` leads elsewhere, or its controller isn't there
+            StepError: it does not exist, or the kernel refused
+        """
         raise NotImplementedError
 
     def remove(self) -> None:
@@ -177,6 +268,26 @@ class Cgroups:
 
     def oom_count(self) -> "int | None":
         """Count how often the kernel killed for memory in here; None if it can't be known."""
+        raise NotImplementedError
+
+    def watch_oom(self) -> OomWatch:
+        """Watch out for memory that runs out in here.
+
+        Raises:
+            StepError: there is no memory controller, or the kernel refused
+        """
+        raise NotImplementedError
+
+    def pids_room(self) -> "int | None":
+        """Count how many tasks more the limit allows now; None where there is no limit."""
+        raise NotImplementedError
+
+    def stats(self) -> "dict[str, Any]":
+        """Read what the container uses, in the form of ``runc events --stats``: its ``data``.
+
+        Raises:
+            StepError: a file could not be read
+        """
         raise NotImplementedError
 
     def mounts(self) -> "list[CgroupMount]":

@@ -30,23 +30,26 @@ _MAX_SHARES = 1 << 18
 
 def set_cpu(directory: str, cpu: "dict[str, Any]") -> None:
     """Set shares, bandwidth (period, quota, burst), idle and the real-time budget."""
-    shares = cpu.get("shares")
+    shares, idle = cpu.get("shares"), cpu.get("idle")
     if shares:
         if not _MIN_SHARES <= shares <= _MAX_SHARES:
             raise ConfigError(
                 f"{shares} is out of range: it goes from {_MIN_SHARES} to {_MAX_SHARES}",
                 "linux.resources.cpu.shares",
             )
+        if idle is not None:
+            # An idle cgroup takes no shares.
+            write(directory + "/cpu.idle", 0, "linux.resources.cpu.idle")
         write(directory + "/cpu.shares", shares, "linux.resources.cpu.shares")
+    if idle is not None:
+        write(directory + "/cpu.idle", idle, "linux.resources.cpu.idle")
     _set_together(
         [
             *_given(cpu, "period", directory + "/cpu.cfs_period_us"),
             *_given(cpu, "quota", directory + "/cpu.cfs_quota_us"),
-            *_given(cpu, "burst", directory + "/cpu.cfs_burst_us"),
+            *_burst(cpu, directory + "/cpu.cfs_burst_us"),
         ]
     )
-    if cpu.get("idle") is not None:
-        write(directory + "/cpu.idle", cpu["idle"], "linux.resources.cpu.idle")
     set_realtime(directory, cpu)
 
 
@@ -62,6 +65,14 @@ def set_realtime(directory: str, cpu: "dict[str, Any]") -> None:
 
 def _given(cpu: "dict[str, Any]", key: str, file: str) -> "list[Setting]":
     return [(file, cpu[key], "linux.resources.cpu." + key)] if cpu.get(key) else []
+
+
+def _burst(cpu: "dict[str, Any]", file: str) -> "list[Setting]":
+    # 0 is a value here, the kernel's own: to say so is fine before Linux 5.14, which has no file.
+    burst = cpu.get("burst")
+    if burst is None or (burst == 0 and not posix.access(file, posix.F_OK)):
+        return []
+    return [(file, burst, "linux.resources.cpu.burst")]
 
 
 def _set_together(settings: "list[Setting]") -> None:
@@ -139,14 +150,11 @@ _FIELD = "linux.resources.memory."
 
 
 def set_memory(directory: str, memory: "dict[str, Any]") -> None:
-    """Set memory's limits. ``kernel`` has no meaning any more (Linux 5.16 took its file away)."""
+    """Set memory's limits. ``kernel`` and ``kernelTCP`` are ignored, with a warning, as in runc."""
     _set_limit_and_swap(directory, memory)
-    for key, file in (
-        ("reservation", "/memory.soft_limit_in_bytes"),
-        ("kernelTCP", "/memory.kmem.tcp.limit_in_bytes"),
-    ):
-        if memory.get(key):
-            write(directory + file, memory[key], _FIELD + key)
+    if memory.get("reservation"):
+        file = directory + "/memory.soft_limit_in_bytes"
+        write(file, memory["reservation"], _FIELD + "reservation")
     if memory.get("swappiness") is not None:
         write(directory + "/memory.swappiness", memory["swappiness"], _FIELD + "swappiness")
     if memory.get("useHierarchy") is not None:
@@ -181,6 +189,8 @@ def _set_limit(directory: str, limit: int) -> None:
     try:
         write(directory + _LIMIT, limit, _FIELD + "limit")
     except StepError as error:
+        if error.errno == _EINVAL:
+            error.hint = "it is above what memory and swap may be together (memory.swap)"
         if error.errno != _EBUSY:
             raise
         raise _too_small(directory, limit) from None

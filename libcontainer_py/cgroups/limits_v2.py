@@ -23,6 +23,7 @@ _FIELD = "linux.resources."
 # Not there on v2, so that silence would be no limit.
 _MEMORY_V1 = ("swappiness", "disableOOMKiller")
 _CPU_V1 = ("realtimeRuntime", "realtimePeriod")
+_NETWORK_V1 = ("classID", "priorities")
 _UNSET = (1 << 64) - 1  # some engines write it for a swappiness that is not given
 
 
@@ -32,7 +33,7 @@ def refuse_v1(resources: "dict[str, Any]") -> None:
     Raises:
         ConfigError: the first such field
     """
-    for part, keys in (("memory", _MEMORY_V1), ("cpu", _CPU_V1)):
+    for part, keys in (("memory", _MEMORY_V1), ("cpu", _CPU_V1), ("network", _NETWORK_V1)):
         values = resources.get(part) or {}
         for key in keys:
             if asks(values.get(key)) and values[key] != _UNSET:
@@ -40,6 +41,10 @@ def refuse_v1(resources: "dict[str, Any]") -> None:
                     "invalid configuration: it is for cgroup v1, and this host has cgroup v2",
                     f"{_FIELD}{part}.{key}",
                 )
+    if asks(resources.get("blockIO")):
+        from libcontainer_py.cgroups import block_io
+
+        block_io.refuse_leaf_weights(resources["blockIO"])
 
 
 def needed(resources: "dict[str, Any]") -> "Iterator[tuple[str, str]]":
@@ -51,6 +56,9 @@ def needed(resources: "dict[str, Any]") -> "Iterator[tuple[str, str]]":
     for key, value in (resources.get("cpu") or {}).items():
         if asks(value) or key in ("idle", "burst"):
             yield f"{_FIELD}cpu.{key}", "cpuset" if key in ("cpus", "mems") else "cpu"
+    for part, controller in (("blockIO", "io"), ("hugepageLimits", "hugetlb"), ("rdma", "rdma")):
+        if asks(resources.get(part)):
+            yield _FIELD + part, controller
     for file in resources.get("unified") or {}:
         controller = file.partition(".")[0]
         if controller != "cgroup":
@@ -62,10 +70,14 @@ def needed(resources: "dict[str, Any]") -> "Iterator[tuple[str, str]]":
 
 def set_cpu(directory: str, cpu: "dict[str, Any]") -> None:
     """Set idle, weight, burst, quota and period, and the processors and memory nodes."""
-    if cpu.get("idle") is not None:
-        write(directory + "/cpu.idle", cpu["idle"], _FIELD + "cpu.idle")
+    idle = cpu.get("idle")
     if cpu.get("shares"):
+        if idle is not None:
+            # An idle cgroup takes no weight.
+            write(directory + "/cpu.idle", 0, _FIELD + "cpu.idle")
         write(directory + "/cpu.weight", weight_of(cpu["shares"]), _FIELD + "cpu.shares")
+    if idle is not None:
+        write(directory + "/cpu.idle", idle, _FIELD + "cpu.idle")
     _set_bandwidth(directory, cpu)
     for key in ("cpus", "mems"):
         if cpu.get(key):
@@ -90,13 +102,19 @@ def _set_bandwidth(directory: str, cpu: "dict[str, Any]") -> None:
         try:
             write(burst_file, burst, _FIELD + "cpu.burst")
         except StepError as error:
-            # It must not be above the quota: above the one there is now, maybe.
-            if error.errno != _EINVAL or not quota:
+            # 0 is what there is before Linux 5.14, which has no file. And it must not be above the
+            # quota: above the one there is now, maybe.
+            if error.errno == _EINVAL and quota:
+                later = True
+            elif error.errno != _ENOENT or burst:
                 raise
-            later = True
-    if quota or period:
-        value = f"{quota if quota and quota > 0 else 'max'} {period or 100000}"
-        write(directory + "/cpu.max", value, _FIELD + ("cpu.quota" if quota else "cpu.period"))
+    if quota:
+        value = "max" if quota < 0 else str(quota)
+        write(directory + "/cpu.max", f"{value} {period or ''}", _FIELD + "cpu.quota")
+    elif period:
+        # The kernel keeps a period that it isn't told, but not a quota.
+        value = read(directory + "/cpu.max").split()[0]
+        write(directory + "/cpu.max", f"{value} {period}", _FIELD + "cpu.period")
     if later:
         write(burst_file, burst or 0, _FIELD + "cpu.burst")
 
@@ -163,8 +181,9 @@ def _check_usage(directory: str, limit: int, swap: int) -> None:
 def _set_swap(directory: str, limit: int, swap: int) -> None:
     """Set what may be swapped out. config.json's `swap` is memory and swap together."""
     if swap > 0:
-        if not limit:
-            message = "unable to set swap limit without memory limit"
+        limit = limit or _current_limit(directory)
+        if limit > swap:
+            message = "memory+swap limit should be >= memory limit"
             raise ConfigError(message, _FIELD + "memory.swap")
         value: int | str = swap if limit == -1 else swap - limit
     elif swap == -1 or limit == -1:
@@ -180,6 +199,14 @@ def _set_swap(directory: str, limit: int, swap: int) -> None:
         if value not in (0, "max"):
             error.hint = "this kernel does not account swap (swapaccount=1 on its command line)"
             raise
+
+
+def _current_limit(directory: str) -> int:
+    limit = read(directory + "/memory.max").strip()
+    if limit == "max":
+        message = "unable to set swap limit without memory limit"
+        raise ConfigError(message, _FIELD + "memory.swap")
+    return int(limit)
 
 
 def _or_max(value: int) -> "int | str":

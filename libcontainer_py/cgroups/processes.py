@@ -6,6 +6,7 @@ import time
 from libcontainer_py.cgroups import freezer_v1
 from libcontainer_py.cgroups.files import read
 from libcontainer_py.errors import StepError
+from libcontainer_py.linux.pathnames import dirname
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,31 @@ def pids_below(path: str) -> "list[int]":
     for directory in _tree(path):
         found += pids_of(directory)
     return found
+
+
+def pids_room(path: str, mountpoint: str) -> "int | None":
+    """Count how many tasks more the limits of a cgroup, and of those above it, allow.
+
+    Args:
+        path: in the hierarchy that has the controller pids
+
+    Returns:
+        None where there is no limit; a negative number where there are too many already
+    """
+    least = None
+    while len(path) > len(mountpoint):
+        try:
+            limit = read(path + "/pids.max").strip()
+            current = int(read(path + "/pids.current"))
+        except StepError as error:
+            if error.errno not in GONE:
+                raise
+            limit, current = "max", 0  # the controller is not handed down to here
+        if limit != "max":
+            room = int(limit) - current
+            least = room if least is None else min(least, room)
+        path = dirname(path)
+    return least
 
 
 def kill_all(path: str, freezer: "str | None", timeout: float = 2.0) -> None:

@@ -6,26 +6,35 @@ from libcontainer_py.cgroups import devices_v1, freezer_v1, limits_v1
 from libcontainer_py.cgroups.directories import make, remove, unmake
 from libcontainer_py.cgroups.files import read, value_of, write
 from libcontainer_py.cgroups.hierarchies import UNIFIED, in_initial_user_namespace
-from libcontainer_py.cgroups.interface import CgroupMount, Cgroups, Entrance, asks
-from libcontainer_py.cgroups.processes import GONE, kill_all, pids_below, pids_of
+from libcontainer_py.cgroups.interface import (
+    CANNOT_TOGGLE,
+    CgroupMount,
+    Cgroups,
+    Entrance,
+    OomWatch,
+    asks,
+)
+from libcontainer_py.cgroups.processes import GONE, kill_all, pids_below, pids_of, pids_room
 from libcontainer_py.errors import ConfigError, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from libcontainer_py.cgroups.interface import Resources, State
 
-# These hold no limit of ours, they only name the container for others (systemd). As in runc, they
-# are joined where that works.
+# These hold no limit, or hardly one (`_EITHER`), they only name the container for others (systemd).
+# As in runc, they are joined where that works.
 _TRACKING = ("name=systemd", UNIFIED)
 
 # Where the container's processes are looked up: the first of these that is there.
 _PRIMARY = ("devices", "pids", "memory", "freezer", "cpu")
 
-_NOT_BUILT = ("blockIO", "hugepageLimits", "network", "rdma")
+# On a hybrid host these can be had of the unified hierarchy, where v1 has them not.
+_EITHER = ("hugetlb", "rdma")
 
-_EPERM, _ENOENT, _ESRCH, _EBUSY = 1, 2, 3, 16
+_EPERM, _ESRCH, _EBUSY = 1, 3, 16
 
 
 class V1(Cgroups):
@@ -55,6 +64,7 @@ class V1(Cgroups):
         try:
             for subsystem, path in self._directories():
                 self._make(subsystem, path, made)
+            self._hand_down(resources)
             if "freezer" in self.paths:
                 _refuse_frozen(self.paths["freezer"])
             if "cpuset" in self.paths:
@@ -85,15 +95,30 @@ class V1(Cgroups):
                 "invalid configuration: it is for cgroup v2, and this host has cgroup v1",
                 "linux.resources.unified",
             )
-        for key in _NOT_BUILT:
-            if asks(resources.get(key)):
-                raise ConfigError("it is not built yet", "linux.resources." + key)
         for field, controller in _needed(resources):
-            if controller not in self.paths:
+            if controller not in self.paths and not self._is_unified(controller):
                 raise ConfigError(
                     f"this host has no cgroup controller {controller} mounted",
                     "linux.resources." + field,
                 )
+
+    def _is_unified(self, controller: str) -> bool:
+        """Tell whether a controller that v1 lacks is one of the unified hierarchy."""
+        if controller not in _EITHER or controller in self.paths or UNIFIED not in self.paths:
+            return False
+        return controller in read(self._mountpoint(UNIFIED) + "/cgroup.controllers").split()
+
+    def _hand_down(self, resources: "Resources") -> None:
+        """Have the unified hierarchy hand down what is asked of it."""
+        needed = [
+            ("linux.resources." + field, controller)
+            for field, controller in _needed(resources)
+            if self._is_unified(controller)
+        ]
+        if needed:
+            from libcontainer_py.cgroups import levels_v2
+
+            levels_v2.prepare(self.paths[UNIFIED], self._mountpoint(UNIFIED), needed)
 
     def entrance(self) -> Entrance:
         tasks: list[tuple[int, str]] = []
@@ -124,6 +149,12 @@ class V1(Cgroups):
     def set(self, resources: "Resources | None") -> None:
         resources = resources or {}
         self._refuse(resources)
+        self._set_limits(resources)
+        if "devices" in self.paths:
+            self._set_devices(resources)
+
+    def _set_limits(self, resources: "Resources") -> None:
+        """Set every limit but memory's, and leave the devices alone."""
         cpu = resources.get("cpu") or {}
         if "pids" in self.paths:
             limits_v1.set_pids(self.paths["pids"], resources.get("pids") or {})
@@ -131,8 +162,35 @@ class V1(Cgroups):
             limits_v1.set_cpu(self.paths["cpu"], cpu)
         if "cpuset" in self.paths:
             limits_v1.set_cpuset(self.paths["cpuset"], cpu)
-        if "devices" in self.paths:
-            self._set_devices(resources)
+        if asks(resources.get("blockIO")):
+            from libcontainer_py.cgroups import block_io
+
+            block_io.set_v1(self.paths["blkio"], resources["blockIO"])
+        if asks(resources.get("network")):
+            self._set_network(resources["network"])
+        if resources.get("hugepageLimits"):
+            self._set_hugetlb(resources["hugepageLimits"])
+        if resources.get("rdma"):
+            from libcontainer_py.cgroups import rdma
+
+            rdma.set_limits(self._either("rdma"), resources["rdma"])
+
+    def _set_network(self, network: "dict[str, Any]") -> None:
+        from libcontainer_py.cgroups import net_v1
+
+        if "net_cls" in self.paths:
+            net_v1.set_class(self.paths["net_cls"], network)
+        if "net_prio" in self.paths:
+            net_v1.set_priorities(self.paths["net_prio"], network)
+
+    def _set_hugetlb(self, limits: "list[dict[str, Any]]") -> None:
+        from libcontainer_py.cgroups import hugetlb
+
+        file = hugetlb.V1 if "hugetlb" in self.paths else hugetlb.V2
+        hugetlb.set_limits(self._either("hugetlb"), limits, file)
+
+    def _either(self, controller: str) -> str:
+        return self.paths.get(controller) or self.paths[UNIFIED]
 
     def _set_devices(self, resources: "Resources") -> None:
         try:
@@ -148,7 +206,64 @@ class V1(Cgroups):
         if memory and "memory" in self.paths:
             limits_v1.set_memory(self.paths["memory"], memory)
 
+    def update(self, resources: "Resources") -> None:
+        from libcontainer_py.cgroups import saved
+
+        self._refuse(resources)
+        self._hand_down(resources)
+        files = saved.files_v1(resources, self.paths)
+        for part, controller in (("hugepageLimits", "hugetlb"), ("rdma", "rdma")):
+            if part in resources and self._is_unified(controller):
+                files += saved.files_v2({part: resources[part]}, self.paths[UNIFIED])
+        with saved.Saved(files):
+            self._set_limits(resources)
+            self.set_memory(resources)
+
+    def delegate(self, uid: int) -> None:
+        """Do nothing: whoever owns a cgroup of v1 can change its limits (config-linux.md, «Cgroup
+        ownership»).
+        """
+
     # ── processes ───────────────────────────────────────────────────────────────────────────────
+
+    def exec_entrance(self, init_pid: int, sub: "dict[str, str]") -> Entrance:
+        from libcontainer_py.cgroups import doors
+
+        paths = self._below(sub)
+        entrance = Entrance([], None)
+        try:
+            for subsystem, path in self._directories():
+                target = paths[subsystem]
+                if subsystem in _TRACKING and not posix.access(target, posix.F_OK):
+                    # The container sees no such cgroup, so it can't have made one below.
+                    target = path
+                    if not posix.access(target, posix.F_OK):
+                        continue
+                if subsystem == UNIFIED:
+                    place = doors.present(path, init_pid) if target == path else target
+                    entrance.unified, entrance.procs = doors.open_unified(place)
+                else:
+                    file = target + "/tasks"
+                    entrance.tasks.append((doors.open_file(file), file))
+        except BaseException:
+            entrance.close()
+            raise
+        return entrance
+
+    def _below(self, sub: "dict[str, str]") -> "dict[str, str]":
+        """Join the container's cgroups and those that are named below them, by subsystem."""
+        from libcontainer_py.cgroups import doors
+
+        paths = {name: doors.below(path, sub.get("", "")) for name, path in self.paths.items()}
+        for controller, inner in sub.items():
+            if controller == UNIFIED:
+                continue
+            if controller not in self.paths:
+                raise doors.unknown_controller(controller)
+            for name, path in self.paths.items():
+                if path == self.paths[controller]:  # cpu and cpuacct can share one
+                    paths[name] = doors.below(path, inner)
+        return paths
 
     def pids(self, all: bool = False) -> "list[int]":
         return pids_below(self._primary()) if all else pids_of(self._primary())
@@ -186,6 +301,28 @@ class V1(Cgroups):
             raise
         return value_of(text, "oom_kill")
 
+    def watch_oom(self) -> OomWatch:
+        if "memory" not in self.paths:
+            raise StepError(None, 0, "memory controller missing")
+        from libcontainer_py.cgroups import oom
+
+        return oom.V1Watch(self.paths["memory"])
+
+    def pids_room(self) -> "int | None":
+        if "pids" not in self.paths:
+            return None
+        return pids_room(self.paths["pids"], self._mountpoint("pids"))
+
+    def stats(self) -> "dict[str, Any]":
+        from libcontainer_py.cgroups import stats_v1
+
+        data = stats_v1.collect(self.paths)
+        if self._is_unified("hugetlb"):
+            from libcontainer_py.cgroups import stats_v2
+
+            data["hugetlb"] = stats_v2.hugetlb(self.paths[UNIFIED])
+        return data
+
     # ── the end, and what is seen from inside ───────────────────────────────────────────────────
 
     def remove(self) -> None:
@@ -220,18 +357,26 @@ class V1(Cgroups):
     def _freezer(self) -> str:
         if "freezer" not in self.paths:
             hint = "this host has no cgroup controller freezer mounted"
-            raise StepError(None, _ENOENT, "freeze or thaw the container", hint=hint)
+            raise StepError(None, 0, CANNOT_TOGGLE, hint=hint)
         return self.paths["freezer"]
 
 
 def _needed(resources: "Resources") -> "Iterator[tuple[str, str]]":
     """Give (field, controller) of what is asked for."""
-    for key in ("pids", "memory", "devices"):
+    for key in ("pids", "memory", "devices", "rdma"):
         if asks(resources.get(key)):
             yield key, key
     for key, value in (resources.get("cpu") or {}).items():
         if asks(value):
             yield "cpu." + key, "cpuset" if key in ("cpus", "mems") else "cpu"
+    for key, value in (resources.get("blockIO") or {}).items():
+        if asks(value):
+            yield "blockIO." + key, "blkio"
+    if resources.get("hugepageLimits"):
+        yield "hugepageLimits", "hugetlb"
+    for key, value in (resources.get("network") or {}).items():
+        if asks(value):
+            yield "network." + key, "net_cls" if key == "classID" else "net_prio"
 
 
 def _refuse_used(path: str) -> None:

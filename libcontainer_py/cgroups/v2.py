@@ -7,21 +7,23 @@ CLONE_INTO_CGROUP (Linux 5.7).
 import posix
 import time
 
-from libcontainer_py.cgroups import devices_v2, limits_v2
+from libcontainer_py.cgroups import devices_v2, levels_v2, limits_v2
 from libcontainer_py.cgroups.directories import make, remove, unmake
 from libcontainer_py.cgroups.files import read, value_of, write
 from libcontainer_py.cgroups.hierarchies import UNIFIED, in_initial_user_namespace
-from libcontainer_py.cgroups.interface import CgroupMount, Cgroups, Entrance, asks
-from libcontainer_py.cgroups.processes import GONE, kill_all, pids_below, pids_of
-from libcontainer_py.errors import ConfigError, StepError, quoted
+from libcontainer_py.cgroups.interface import CgroupMount, Cgroups, Entrance, OomWatch, asks
+from libcontainer_py.cgroups.processes import GONE, kill_all, pids_below, pids_of, pids_room
+from libcontainer_py.errors import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from libcontainer_py.cgroups.interface import Resources, State
 
-_NOT_BUILT = ("blockIO", "hugepageLimits", "network", "rdma")
-# Those that can't be had by single threads (cgroup-v2.rst, «Threads»).
-_DOMAIN = ("memory", "io", "hugetlb", "rdma", "misc")
+# What may be given away where the kernel does not say (before Linux 4.15): config-linux.md, «Cgroup
+# ownership».
+_DELEGATED = "cgroup.procs cgroup.subtree_control cgroup.threads"
 
 _EPERM, _EBUSY, _EOPNOTSUPP = 1, 16, 95
 
@@ -47,57 +49,17 @@ class V2(Cgroups):
 
     def create(self, resources: "Resources | None") -> None:
         resources = resources or {}
-        self._refuse(resources)
+        limits_v2.refuse_v1(resources)
         needed = list(limits_v2.needed(resources))
         made = make(self._path, self.mountpoint)
         try:
             if not made:
                 _refuse_used(self._path)
-            self._prepare_levels({controller for _field, controller in needed})
-            self._refuse_missing(needed)
+            levels_v2.prepare(self._path, self.mountpoint, needed)
             _refuse_frozen(self._path)
         except BaseException:
             unmake(made)
             raise
-
-    def _refuse(self, resources: "Resources") -> None:
-        """Refuse what this driver, or cgroup v2, can't do: silence would be no limit."""
-        for key in _NOT_BUILT:
-            if asks(resources.get(key)):
-                raise ConfigError("it is not built yet", "linux.resources." + key)
-        limits_v2.refuse_v1(resources)
-
-    def _prepare_levels(self, needed: "set[str]") -> None:
-        """Hand the controllers down, level by level, from the mount point to our own cgroup."""
-        level = self.mountpoint
-        names = self._path[len(level) + 1 :].split("/")
-        for name in names:
-            _enable_controllers(level, needed)
-            level = f"{level}/{name}"
-            _settle_type(level, needed)
-
-    def _refuse_missing(self, needed: "list[tuple[str, str]]") -> None:
-        available = read(self._path + "/cgroup.controllers").split()
-        # Those that need a domain first: for want of one, others were not handed down.
-        for field, controller in sorted(needed, key=lambda each: each[1] not in _DOMAIN):
-            if controller not in available:
-                raise ConfigError(
-                    f"the cgroup {self._path} has no controller {quoted(controller)}:"
-                    f" {self._why_missing(controller)}",
-                    field,
-                )
-
-    def _why_missing(self, controller: str) -> str:
-        level = self.mountpoint
-        if controller not in read(level + "/cgroup.controllers").split():
-            return "this host has none for cgroup v2, or has it mounted for v1"
-        for name in self._path[len(level) + 1 :].split("/"):
-            if controller not in read(level + "/cgroup.subtree_control").split():
-                # The rule of cgroup v2: a cgroup with processes hands no domain controller down.
-                busy = "has processes of its own" if pids_of(level) else "does not hand it down"
-                return f"{level} {busy}"
-            level = f"{level}/{name}"
-        return "it vanished meanwhile"
 
     def entrance(self) -> Entrance:
         try:
@@ -113,11 +75,27 @@ class V2(Cgroups):
 
     def set(self, resources: "Resources | None") -> None:
         resources = resources or {}
-        self._refuse(resources)
-        limits_v2.set_pids(self._path, resources.get("pids") or {})
-        limits_v2.set_cpu(self._path, resources.get("cpu") or {})
+        limits_v2.refuse_v1(resources)
+        self._set_limits(resources)
         self._set_devices(resources)
         limits_v2.set_unified(self._path, resources.get("unified") or {}, memory=False)
+
+    def _set_limits(self, resources: "Resources") -> None:
+        """Set every limit but memory's and those of `unified`, and leave the devices alone."""
+        limits_v2.set_pids(self._path, resources.get("pids") or {})
+        limits_v2.set_cpu(self._path, resources.get("cpu") or {})
+        if asks(resources.get("blockIO")):
+            from libcontainer_py.cgroups import block_io
+
+            block_io.set_v2(self._path, resources["blockIO"])
+        if resources.get("hugepageLimits"):
+            from libcontainer_py.cgroups import hugetlb
+
+            hugetlb.set_limits(self._path, resources["hugepageLimits"], hugetlb.V2)
+        if resources.get("rdma"):
+            from libcontainer_py.cgroups import rdma
+
+            rdma.set_limits(self._path, resources["rdma"])
 
     def _set_devices(self, resources: "Resources") -> None:
         try:
@@ -135,7 +113,41 @@ class V2(Cgroups):
             limits_v2.set_memory(self._path, resources["memory"])
         limits_v2.set_unified(self._path, resources.get("unified") or {}, memory=True)
 
+    def update(self, resources: "Resources") -> None:
+        from libcontainer_py.cgroups import saved
+
+        limits_v2.refuse_v1(resources)
+        needed = list(limits_v2.needed(resources))
+        levels_v2.refuse_missing(self._path, self.mountpoint, needed)
+        with saved.Saved(saved.files_v2(resources, self._path)):
+            self._set_limits(resources)
+            limits_v2.set_unified(self._path, resources.get("unified") or {}, memory=False)
+            self.set_memory(resources)
+
+    def delegate(self, uid: int) -> None:
+        for file in ("", *_delegated_files()):
+            path = f"{self._path}/{file}".rstrip("/")
+            try:
+                posix.chown(path, uid, -1)
+            except FileNotFoundError:
+                continue  # the list is of all kernels and controllers
+            except OSError as error:
+                what = f"give {path} to the user {uid}"
+                raise StepError(None, error.errno or 0, what, field="linux.cgroupsPath") from None
+
     # ── processes ───────────────────────────────────────────────────────────────────────────────
+
+    def exec_entrance(self, init_pid: int, sub: "dict[str, str]") -> Entrance:
+        from libcontainer_py.cgroups import doors
+
+        for controller in sub:
+            if controller != UNIFIED:
+                raise doors.unknown_controller(controller)
+        if UNIFIED in sub:
+            path = doors.below(self._path, sub[UNIFIED])
+        else:
+            path = doors.present(self._path, init_pid)
+        return Entrance([], *doors.open_unified(path))
 
     def pids(self, all: bool = False) -> "list[int]":
         return pids_below(self._path) if all else pids_of(self._path)
@@ -174,7 +186,12 @@ class V2(Cgroups):
         write(self._path + "/cgroup.freeze", 0)
 
     def frozen(self) -> bool:
-        return read(self._path + "/cgroup.freeze").strip() == "1"
+        try:
+            return read(self._path + "/cgroup.freeze").strip() == "1"
+        except StepError as error:
+            if error.errno in GONE:
+                return False
+            raise
 
     def oom_count(self) -> "int | None":
         try:
@@ -185,6 +202,19 @@ class V2(Cgroups):
                 return None
             raise
 
+    def watch_oom(self) -> OomWatch:
+        from libcontainer_py.cgroups import oom
+
+        return oom.V2Watch(self._path)
+
+    def pids_room(self) -> "int | None":
+        return pids_room(self._path, self.mountpoint)
+
+    def stats(self) -> "dict[str, Any]":
+        from libcontainer_py.cgroups import stats_v2
+
+        return stats_v2.collect(self._path)
+
     # ── the end, and what is seen from inside ───────────────────────────────────────────────────
 
     def remove(self) -> None:
@@ -194,54 +224,11 @@ class V2(Cgroups):
         return [CgroupMount(UNIFIED, "", self._path, self.mountpoint, ())]
 
 
-def _enable_controllers(level: str, needed: "set[str]") -> None:
-    """Hand down all controllers that a cgroup has: one that this config does not need, an update
-    may. What can't be handed down is missed, and worded, where it is needed.
-    """
-    enabled = read(level + "/cgroup.subtree_control").split()
-    available = read(level + "/cgroup.controllers").split()
-    missing = [controller for controller in available if controller not in enabled]
-    if not missing:
-        return
-    failed = _try_enable(level, *missing)
-    if not failed:
-        return
-    # EBUSY: it has processes. Even then it can hand down what threads can have, but that makes
-    # threads alone of what is below it: so only what is needed, and nothing if that is not enough.
-    busy = failed == _EBUSY
-    for controller in sorted(missing, key=lambda each: each not in _DOMAIN):
-        if controller in needed or not busy:
-            failed = _try_enable(level, controller)
-            if failed and busy:
-                return
-
-
-def _try_enable(level: str, *controllers: str) -> int:
-    """Hand controllers down; return 0, or the errno of what was refused."""
+def _delegated_files() -> "list[str]":
     try:
-        write(level + "/cgroup.subtree_control", "+" + " +".join(controllers))
-    except StepError as error:
-        return error.errno or -1
-    return 0
-
-
-def _settle_type(level: str, needed: "set[str]") -> None:
-    """Where a cgroup can't be a domain, make one for threads of it, if that is enough."""
-    kind = read(level + "/cgroup.type").strip()
-    if kind == "domain":
-        return
-    for controller in _DOMAIN:
-        if controller in needed:
-            raise StepError(
-                None,
-                _EOPNOTSUPP,
-                f"enter the cgroup {level} with the controller {controller}",
-                field="linux.cgroupsPath",
-                hint=f"it is {quoted(kind)}, and that controller needs a domain",
-            )
-    if kind == "domain invalid":
-        # Its parent is threaded, or has processes and threads: as such it can still be used.
-        write(level + "/cgroup.type", "threaded", "linux.cgroupsPath")
+        return read("/sys/kernel/cgroup/delegate").split()
+    except StepError:
+        return _DELEGATED.split()
 
 
 def _is_frozen(path: str) -> bool:
@@ -252,9 +239,8 @@ def _refuse_used(path: str) -> None:
     inside = pids_below(path)
     if inside:
         raise _unfit(path, f"container's cgroup is not empty: {len(inside)} process(es) found")
-    for controller in read(path + "/cgroup.subtree_control").split():
-        if controller in _DOMAIN:
-            raise _unfit(path, f"it hands the controller {controller} down, so nobody may be in it")
+    if levels_v2.refuses_processes(path):
+        raise _unfit(path, "it hands controllers down, so nobody may be in it")
 
 
 def _refuse_frozen(path: str) -> None:

@@ -22,6 +22,8 @@ _TABLE = {
     "lseek": (8, 62),
     "getpid": (39, 172),
     "clone": (56, 220),
+    "sendmsg": (46, 211),
+    "setsid": (112, 157),
     "dup3": (292, 24),
     "setgroups": (116, 159),
     "setresuid": (117, 147),
@@ -39,14 +41,20 @@ _TABLE = {
     "mount": (165, 40),
     "sethostname": (170, 161),
     "setdomainname": (171, 162),
+    "sched_setaffinity": (203, 122),
+    "set_mempolicy": (238, 237),
+    "ioprio_set": (251, 30),
     "chdir": (80, 49),
     "exit_group": (231, 94),
     "keyctl": (250, 219),
     "unshare": (272, 97),
     "statfs": (137, 43),
     "fstatfs": (138, 44),
+    "inotify_add_watch": (254, 27),
+    "inotify_init1": (294, 26),
     "signalfd4": (289, 74),
     "prlimit64": (302, 261),
+    "sched_setattr": (314, 274),
     "setns": (308, 268),
     "seccomp": (317, 277),
     "bpf": (321, 280),
@@ -65,10 +73,18 @@ _TABLE = {
 }
 
 MACHINE = posix.uname().machine
-_COLUMN = {"x86_64": 0, "aarch64": 1}.get(MACHINE)
-if _COLUMN is None:
-    raise Error(
-        f"system calls: the architecture {MACHINE} is not supported (only x86_64 and aarch64 are)"
-    )
+_COLUMN = {"x86_64": 0, "aarch64": 1}
 
-NR = {name: numbers[_COLUMN] for name, numbers in _TABLE.items()}
+
+def numbers_of(machine: str) -> "dict[str, int]":
+    """Get an architecture's system calls, {name: number}; raise Error where it has no column."""
+    column = _COLUMN.get(machine)
+    if column is None:
+        raise Error(
+            f"system calls: the architecture {machine} is not supported"
+            " (only x86_64 and aarch64 are)"
+        )
+    return {name: numbers[column] for name, numbers in _TABLE.items()}
+
+
+NR = numbers_of(MACHINE)

@@ -14,6 +14,7 @@ from libcontainer_py.linux.flags import (
     AT_FDCWD,
     CLONE_PIDFD,
     FSCONFIG_CMD_CREATE,
+    FSCONFIG_SET_FD,
     FSCONFIG_SET_FLAG,
     FSCONFIG_SET_STRING,
     KEYCTL_JOIN_SESSION_KEYRING,
@@ -184,6 +185,11 @@ def fsconfig_set_flag(fd: int, key: str) -> None:
     syscall("fsconfig", fd, FSCONFIG_SET_FLAG, _encode(key), path=key)
 
 
+def fsconfig_set_fd(fd: int, key: str, value: int) -> None:
+    """fsconfig(2), FSCONFIG_SET_FD."""
+    syscall("fsconfig", fd, FSCONFIG_SET_FD, _encode(key), 0, value, path=key)
+
+
 def fsconfig_create(fd: int) -> None:
     """fsconfig(2), FSCONFIG_CMD_CREATE."""
     syscall("fsconfig", fd, FSCONFIG_CMD_CREATE)
@@ -220,6 +226,16 @@ def fstatfs(fd: int) -> "tuple[int, int]":
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
     """close_range(2)."""
     syscall("close_range", first, last, flags)
+
+
+def inotify_init1(flags: int) -> int:
+    """inotify_init1(2)."""
+    return syscall("inotify_init1", flags)
+
+
+def inotify_add_watch(fd: int, path: "Path", mask: int) -> int:
+    """inotify_add_watch(2)."""
+    return syscall("inotify_add_watch", fd, _encode(path), mask, path=path)
 
 
 # ── processes and namespaces ────────────────────────────────────────────────────────────────────
@@ -270,6 +286,35 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
 def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
     """prlimit(2): set one limit of a process; numbers are unsigned 64-bit, RLIM_INFINITY 2^64-1."""
     syscall("prlimit64", pid, resource, struct.pack("QQ", soft, hard), 0)
+
+
+def sched_setaffinity(pid: int, mask: bytes) -> None:
+    """sched_setaffinity(2); `mask` is whole words of 64 bits."""
+    syscall("sched_setaffinity", pid, len(mask), mask)
+
+
+def sched_setattr(pid: int, attr: bytes) -> None:
+    """sched_setattr(2); `attr` is a struct sched_attr."""
+    syscall("sched_setattr", pid, attr, 0)
+
+
+def ioprio_set(which: int, who: int, ioprio: int) -> None:
+    """ioprio_set(2)."""
+    syscall("ioprio_set", which, who, ioprio)
+
+
+def set_mempolicy(mode: int, nodes: bytes) -> None:
+    """set_mempolicy(2); `nodes` is a mask of whole words of 64 bits, or empty."""
+    # The kernel takes one from the number of bits before it reads them.
+    syscall("set_mempolicy", mode, nodes or None, 8 * len(nodes) + 1)
+
+
+def prlimit_get(pid: int, resource: int) -> "tuple[int, int]":
+    """prlimit(2): get (soft, hard) of a process."""
+    data, address, _view = buffer(16)
+    syscall("prlimit64", pid, resource, 0, address)
+    soft, hard = struct.unpack("QQ", data)
+    return soft, hard
 
 
 def sethostname(name: str) -> None:

@@ -94,12 +94,13 @@ def bind_console(slave: int) -> None:
         ) from None
 
 
-def take_terminal(slave: int) -> None:
-    """Make a terminal the standard streams; and ours, of this session, which has none yet."""
+def take_terminal(slave: int, *, controlling: bool = True) -> None:
+    """Make a terminal the standard streams; if `controlling`, that of our session, new as it is."""
     for stream in (0, 1, 2):
         posix.dup2(slave, stream, inheritable=True)
     posix.close(slave)
-    fcntl.ioctl(0, TIOCSCTTY, 0)
+    if controlling:
+        fcntl.ioctl(0, TIOCSCTTY, 0)
 
 
 def _open_pts() -> int:

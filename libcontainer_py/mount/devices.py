@@ -8,7 +8,7 @@ from libcontainer_py.errors import ConfigError, StepError, quoted
 from libcontainer_py.linux.flags import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
 from libcontainer_py.linux.pathnames import clean
 from libcontainer_py.linux.syscalls import CWD, openat2
-from libcontainer_py.mount.paths import create_file_in_root, open_in_root, open_parent_in_root
+from libcontainer_py.mount.paths import open_in_root, open_parent_in_root
 from libcontainer_py.mount.trees import attach, clone_tree
 
 TYPE_CHECKING = False
@@ -37,13 +37,20 @@ _LINKS = (
 _NULL = posix.makedev(1, 3)
 
 
-def setup_devices(root_fd: int, devices: "list[dict[str, Any]]") -> None:
+def setup_devices(
+    root_fd: int, devices: "list[dict[str, Any]]", in_user_namespace: bool = False
+) -> None:
     """Make the default devices and those of config.json (not where `mounts.dev_is_bound`).
 
     A node that is there already is left alone if it is the right device, and an error else.
 
+    A user namespace can have device nodes, but not make them, and those of an image don't work
+    there. So the host's own are bound, owner and mode as they are on the host: each from the same
+    path, proved to be the device that is meant, onto a file that is there or is made.
+
     Args:
         devices: `linux.devices`; one of a default's path replaces it
+        in_user_namespace: the container's user namespace is not the host's
 
     Raises:
         ConfigError, StepError: with the field ``linux.devices[i]`` where it is one of those
@@ -55,10 +62,15 @@ def setup_devices(root_fd: int, devices: "list[dict[str, Any]]") -> None:
         for path, major, minor in _DEFAULTS:
             if path not in named:
                 _setup_device(
-                    root_fd, path, stat.S_IFCHR | 0o666, posix.makedev(major, minor), 0, 0, None
+                    root_fd,
+                    _Node(path, stat.S_IFCHR | 0o666, posix.makedev(major, minor), 0, 0),
+                    None,
+                    in_user_namespace,
                 )
         for index, device in enumerate(devices):
-            _setup_configured(root_fd, device, f"linux.devices[{index}]")
+            field = f"linux.devices[{index}]"
+            if clean(device["path"]) != "/dev/ptmx":  # `setup_ptmx` makes it
+                _setup_device(root_fd, _configured(device, field), field, in_user_namespace)
     finally:
         posix.umask(umask)
 
@@ -131,10 +143,28 @@ def _unlink(directory: int, name: str) -> None:
         return
 
 
-def _setup_configured(root_fd: int, device: "dict[str, Any]", field: str) -> None:
-    path = device["path"]
-    if clean(path) == "/dev/ptmx":
-        return  # `setup_ptmx` makes it
+class _Node:
+    """A device: what to make, and where.
+
+    Attributes:
+        mode: with the kind of device, as mknod(2) takes it
+        number: dev_t
+    """
+
+    __slots__ = ("gid", "mode", "number", "path", "uid")
+
+    def __init__(self, path: str, mode: int, number: int, uid: int, gid: int) -> None:
+        self.path = path
+        self.mode = mode
+        self.number = number
+        self.uid = uid
+        self.gid = gid
+
+    def is_open(self, fd: int) -> bool:
+        return _is_device(fd, self.mode, self.number)
+
+
+def _configured(device: "dict[str, Any]", field: str) -> _Node:
     kind = _KINDS.get(device["type"])
     if kind is None:
         raise ConfigError(f"unknown type of device {quoted(device['type'])}", f"{field}.type")
@@ -142,55 +172,60 @@ def _setup_configured(root_fd: int, device: "dict[str, Any]", field: str) -> Non
     number = 0
     if kind != stat.S_IFIFO:
         number = posix.makedev(device.get("major") or 0, device.get("minor") or 0)
-    _setup_device(
-        root_fd,
-        path,
+    return _Node(
+        device["path"],
         kind | (0o666 if mode is None else stat.S_IMODE(mode)),
         number,
         device.get("uid") or 0,
         device.get("gid") or 0,
-        field,
     )
 
 
-def _setup_device(
-    root_fd: int, path: str, mode: int, number: int, uid: int, gid: int, field: "str | None"
-) -> None:
+def _setup_device(root_fd: int, node: _Node, field: "str | None", in_user_namespace: bool) -> None:
     try:
-        directory, name = open_parent_in_root(root_fd, path)
+        directory, name = open_parent_in_root(root_fd, node.path)
         try:
-            try:
-                posix.mknod(name, mode, number, dir_fd=directory)
-            except FileExistsError:
-                posix.close(_open_proved(directory, name, mode, number))
-                return
-            except PermissionError:
-                # A user namespace may have device nodes, but not make them.
-                _bind_host_device(directory, name, path, mode, number)
-                return
-            node = _open_proved(directory, name, mode, number)
-            try:
-                _set_owner_and_mode(node, uid, gid, mode)
-            finally:
-                posix.close(node)
+            if in_user_namespace and not stat.S_ISFIFO(node.mode):
+                _bind_host_device(directory, name, node, field)
+            else:
+                _make_device(directory, name, node, field)
         finally:
             posix.close(directory)
+    except StepError:
+        raise
     except OSError as error:
         hint = None
         if error.errno == errno.EEXIST:
             hint = "what is there is not this device"
         raise StepError(
-            None, error.errno or 0, f"device {quoted(path)}", field=field, hint=hint
+            None, error.errno or 0, f"device {quoted(node.path)}", field=field, hint=hint
         ) from None
 
 
-def _open_proved(directory: int, name: str, mode: int, number: int) -> int:
+def _make_device(directory: int, name: str, node: _Node, field: "str | None") -> None:
+    try:
+        posix.mknod(name, node.mode, node.number, dir_fd=directory)
+    except FileExistsError:
+        posix.close(_open_proved(directory, name, node))
+        return
+    except PermissionError:
+        # We are in a user namespace already, one of our caller's.
+        _bind_host_device(directory, name, node, field)
+        return
+    made = _open_proved(directory, name, node)
+    try:
+        _set_owner_and_mode(made, node)
+    finally:
+        posix.close(made)
+
+
+def _open_proved(directory: int, name: str, node: _Node) -> int:
     """Open a node and prove by its descriptor that it is the device which is meant."""
-    node = open_in_root(directory, name, posix.O_NOFOLLOW)
-    if not _is_device(node, mode, number):
-        posix.close(node)
+    found = open_in_root(directory, name, posix.O_NOFOLLOW)
+    if not node.is_open(found):
+        posix.close(found)
         raise OSError(errno.EEXIST, "not the device", name)
-    return node
+    return found
 
 
 def _is_device(fd: int, mode: int, number: int) -> bool:
@@ -200,26 +235,51 @@ def _is_device(fd: int, mode: int, number: int) -> bool:
     return stat.S_ISFIFO(mode) or status.st_rdev == number
 
 
-def _set_owner_and_mode(node: int, uid: int, gid: int, mode: int) -> None:
+def _set_owner_and_mode(made: int, node: _Node) -> None:
     # An O_PATH descriptor, by which the node can't be confused with another, takes no fchown or
     # fchmod; its name in the host's /proc stands for it.
-    status = posix.fstat(node)
-    if (status.st_uid, status.st_gid) != (uid, gid):
-        posix.chown(f"/proc/self/fd/{node}", uid, gid)
-        status = posix.fstat(node)
-    if stat.S_IMODE(status.st_mode) != stat.S_IMODE(mode):
-        posix.chmod(f"/proc/self/fd/{node}", stat.S_IMODE(mode))
+    status = posix.fstat(made)
+    if (status.st_uid, status.st_gid) != (node.uid, node.gid):
+        posix.chown(f"/proc/self/fd/{made}", node.uid, node.gid)
+        status = posix.fstat(made)
+    if stat.S_IMODE(status.st_mode) != stat.S_IMODE(node.mode):
+        posix.chmod(f"/proc/self/fd/{made}", stat.S_IMODE(node.mode))
 
 
-def _bind_host_device(directory: int, name: str, path: str, mode: int, number: int) -> None:
-    tree = clone_tree(CWD, path)
+def _bind_host_device(directory: int, name: str, node: _Node, field: "str | None") -> None:
+    tree = _clone_host_device(node, field)
     try:
-        if not _is_device(tree, mode, number):
-            raise OSError(errno.ENODEV, "the host has another device there", path)
-        target = create_file_in_root(directory, name)
+        target = _open_target(directory, name)
         try:
             attach(tree, target)
         finally:
             posix.close(target)
     finally:
         posix.close(tree)
+
+
+def _clone_host_device(node: _Node, field: "str | None") -> int:
+    hint = "a container in a user namespace has the host's devices alone, each at the host's path"
+    try:
+        tree = clone_tree(CWD, node.path)
+        if node.is_open(tree):
+            return tree
+        posix.close(tree)
+        number, what = errno.ENODEV, f"device {quoted(node.path)}: the host has another one there"
+    except OSError as error:
+        number, what = error.errno or 0, f"device {quoted(node.path)} of the host"
+    raise StepError(None, number, what, field=field, hint=hint)
+
+
+def _open_target(directory: int, name: str) -> int:
+    """Open what a device is mounted on: a new file, or whatever the image has there as one."""
+    try:
+        posix.mknod(name, stat.S_IFREG | 0o644, dir_fd=directory)
+    except FileExistsError:
+        pass
+    target = open_in_root(directory, name, posix.O_NOFOLLOW)
+    mode = posix.fstat(target).st_mode
+    if stat.S_ISLNK(mode) or stat.S_ISDIR(mode):
+        posix.close(target)
+        raise OSError(errno.EEXIST, "no file", name)
+    return target

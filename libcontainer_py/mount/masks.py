@@ -6,9 +6,10 @@ import stat
 
 from libcontainer_py.errors import StepError, quoted
 from libcontainer_py.linux.flags import MS_RDONLY
+from libcontainer_py.mount.filesystems import new_filesystem
 from libcontainer_py.mount.options import Options
 from libcontainer_py.mount.paths import open_in_root, open_root
-from libcontainer_py.mount.trees import attach, clone_tree, new_filesystem, set_readonly
+from libcontainer_py.mount.trees import attach, clone_tree, set_readonly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from libcontainer_py.linux.pathnames import clean
 from libcontainer_py.linux.syscalls import fstatfs
 from libcontainer_py.mount.cgroupfs import mount_cgroup
 from libcontainer_py.mount.copyup import copy_up
-from libcontainer_py.mount.options import Options, parse_options
+from libcontainer_py.mount.filesystems import new_filesystem, remount
+from libcontainer_py.mount.options import Options, idmap_field, is_idmapped, parse_options
 from libcontainer_py.mount.paths import (
     create_file_in_root,
     mkdir_all_in_root,
@@ -26,9 +27,8 @@ from libcontainer_py.mount.paths import (
 from libcontainer_py.mount.trees import (
     attach,
     clone_source,
-    new_filesystem,
-    remount,
     set_bind_flags,
+    set_new_flags,
     set_propagation,
     set_readonly,
     set_recursive,
@@ -36,9 +36,16 @@ from libcontainer_py.mount.trees import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
     from libcontainer_py.cgroups.interface import CgroupMount
+
+    class Sources(Protocol):
+        """Detached mounts by their place in `mounts`: a dict, or who makes each on demand."""
+
+        def __contains__(self, index: int) -> bool: ...
+        def __getitem__(self, index: int) -> int: ...
+
 
 # What lxcfs and friends put over a container's /proc. Anything else there could hide procfs from
 # us, or from the container, and hand out something that only looks like it (CVE-2019-16884,
@@ -81,16 +88,22 @@ def setup_mounts(
     mounts: "list[dict[str, Any]]",
     cgroup_mounts: "list[CgroupMount]",
     cgroup_namespace: bool,
+    sources: "Sources | None" = None,
 ) -> "list[int]":
     """Make each mount of config.json, in its order.
 
     A relative `source` of a bind mount is meant from the working directory, which is the bundle.
+
+    `sources` is looked at for each mount when its turn has come, so it may be a mapping that asks
+    somebody else for the descriptor only then: a source may lie inside an earlier mount.
 
     Args:
         root_fd: from `prepare_rootfs`
         mounts: `mounts` of config.json
         cgroup_mounts: for mounts of type "cgroup": `Cgroups.mounts()`
         cgroup_namespace: the container has a cgroup namespace of its own
+        sources: descriptors of detached mounts that others have opened (`sources.open_source`) or
+            made (a proc of another pid namespace), by the mount's place in the list; each is closed
 
     Returns descriptors of those mounts that `finalize_mounts` is to make read-only when all else
     is done: what is mounted or made inside them needs them writable until then.
@@ -107,7 +120,10 @@ def setup_mounts(
         if delay:
             options.flags &= ~MS_RDONLY
         try:
-            tree = _setup_mount(root_fd, mount, options, field, cgroup_mounts, cgroup_namespace)
+            given = sources[index] if sources and index in sources else None
+            tree = _setup_mount(
+                root_fd, mount, options, field, cgroup_mounts, cgroup_namespace, given
+            )
         except StepError:
             raise
         except OSError as error:
@@ -155,27 +171,28 @@ def _setup_mount(
     field: str,
     cgroup_mounts: "list[CgroupMount]",
     cgroup_namespace: bool,
+    given: "int | None",
 ) -> int:
-    """Make one mount; returns its descriptor."""
-    if options.idmap is not None:
-        raise ConfigError("idmapped mounts are not built yet", f"{field}.options[{options.idmap}]")
-    for mapping in ("uidMappings", "gidMappings"):
-        if mount.get(mapping):
-            raise ConfigError("idmapped mounts are not built yet", f"{field}.{mapping}")
-
+    """Make one mount, of a tree that was given or a new one; returns its descriptor."""
+    if is_idmapped(mount):
+        _check_idmapped(mount, options, field, given is not None)
     destination = mount["destination"]
     fstype = mount.get("type") or ""
     source = mount.get("source") or ""
     if options.flags & MS_REMOUNT:
         tree = _remount(root_fd, destination, options, field)
     elif options.flags & MS_BIND:
-        tree = _bind(root_fd, source, destination, options, field)
+        if given is None:
+            given = clone_source(source, field, recursive=bool(options.flags & MS_REC))
+        tree = _bind(root_fd, given, destination, options, field)
     else:
         if fstype == "tmpfs":
             _inherit_mode(root_fd, destination, options)
         target = _open_directory(root_fd, fstype, destination, field)
         try:
-            if fstype == "cgroup":
+            if given is not None:
+                tree = _adopt(target, given, options, field)
+            elif fstype == "cgroup":
                 tree = mount_cgroup(target, cgroup_mounts, options, field, cgroup_namespace)
             else:
                 tree = _mount_filesystem(target, fstype, source, options, field)
@@ -185,11 +202,21 @@ def _setup_mount(
     return tree
 
 
-def _bind(root_fd: int, source: str, destination: str, options: Options, field: str) -> int:
+def _check_idmapped(mount: "dict[str, Any]", options: Options, field: str, is_given: bool) -> None:
+    """Owners are mapped before anybody can see the mount, and by nobody inside."""
+    if options.flags & MS_REMOUNT:
+        what = "a mount that is there already can't be idmapped"
+    elif not is_given:
+        what = "an idmapped mount has to be opened by a process outside"
+    else:
+        return
+    raise ConfigError(what, idmap_field(mount, field))
+
+
+def _bind(root_fd: int, tree: int, destination: str, options: Options, field: str) -> int:
     # What is for a filesystem, `options.data`, has been warned of: there is nobody to read it.
-    tree = clone_source(source, field, recursive=bool(options.flags & MS_REC))
-    set_bind_flags(tree, options)
-    set_recursive(tree, options)
+    set_bind_flags(tree, options, field)
+    set_recursive(tree, options, field)
     is_directory = stat.S_ISDIR(posix.fstat(tree).st_mode)
     try:
         if is_directory:
@@ -200,6 +227,10 @@ def _bind(root_fd: int, source: str, destination: str, options: Options, field: 
         raise _destination_error(error, destination, field) from None
     try:
         _check_destination(root_fd, target, field, fstatfs(tree)[0] == PROC_SUPER_MAGIC)
+        if stat.S_ISDIR(posix.fstat(target).st_mode) and not is_directory:
+            # To the kernel it is just an invalid argument.
+            hint = "the source is a file, and this is a directory"
+            raise _destination_error(OSError(errno.ENOTDIR, ""), destination, field, hint)
         attach(tree, target)
     finally:
         posix.close(target)
@@ -213,10 +244,10 @@ def _remount(root_fd: int, destination: str, options: Options, field: str) -> in
     except OSError as error:
         raise _destination_error(error, destination, field) from None
     if options.flags & MS_BIND:
-        set_bind_flags(tree, options)
+        set_bind_flags(tree, options, field)
     else:
         remount(tree, options)
-    set_recursive(tree, options)
+    set_recursive(tree, options, field)
     return tree
 
 
@@ -238,7 +269,15 @@ def _mount_filesystem(target: int, fstype: str, source: str, options: Options, f
     tree = new_filesystem(fstype, source, options, field, target)
     if options.copy_up:
         copy_up(target, tree)
-    set_recursive(tree, options)
+    set_recursive(tree, options, field)
+    attach(tree, target)
+    return tree
+
+
+def _adopt(target: int, tree: int, options: Options, field: str) -> int:
+    """Mount a filesystem that was made where we are not; its own options it was given there."""
+    set_new_flags(tree, options)
+    set_recursive(tree, options, field)
     attach(tree, target)
     return tree
 

@@ -39,6 +39,10 @@ from libcontainer_py.linux.flags import (
     MS_UNBINDABLE,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _SET = {
     "bind": MS_BIND,
     "defaults": 0,
@@ -117,6 +121,9 @@ _RECURSIVE_ATIME = {
     "rstrictatime": MOUNT_ATTR_STRICTATIME,
 }
 
+# The source's owners are mapped: for the mount itself, or also for what is mounted below.
+IDMAP = ("idmap", "ridmap")
+
 _ATTRIBUTES = (
     (MS_RDONLY, MOUNT_ATTR_RDONLY),
     (MS_NOSUID, MOUNT_ATTR_NOSUID),
@@ -125,6 +132,32 @@ _ATTRIBUTES = (
     (MS_NODIRATIME, MOUNT_ATTR_NODIRATIME),
     (MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW),
 )
+
+
+ALL_BUT_ATIME = (
+    MOUNT_ATTR_RDONLY
+    | MOUNT_ATTR_NOSUID
+    | MOUNT_ATTR_NODEV
+    | MOUNT_ATTR_NOEXEC
+    | MOUNT_ATTR_NODIRATIME
+    | MOUNT_ATTR_NOSYMFOLLOW
+)
+
+
+def is_idmapped(mount: "dict[str, Any]") -> bool:
+    """Tell whether a mount of config.json asks for a mapping of owners: by a word, or its own."""
+    if mount.get("uidMappings") or mount.get("gidMappings"):
+        return True
+    return not set(IDMAP).isdisjoint(mount.get("options") or ())
+
+
+def idmap_field(mount: "dict[str, Any]", field: str) -> str:
+    """The place in a mount that asks for the mapping: its own mappings, or else the word."""
+    for name in ("uidMappings", "gidMappings"):
+        if mount.get(name):
+            return f"{field}.{name}"
+    places = [place for place, word in enumerate(mount.get("options") or ()) if word in IDMAP]
+    return f"{field}.options[{places[-1]}]"
 
 
 class Options:
@@ -137,11 +170,11 @@ class Options:
         attr_set, attr_clr: MOUNT_ATTR_* for the mount and everything mounted below it
         data: the filesystem's own words, each with its place in the list
         copy_up: fill the new tmpfs with what was at its destination
-        idmap: the place of "idmap" or "ridmap" in the list, or None
+        idmap_recursive: "ridmap": the owners of what is mounted below are mapped too
     """
 
-    __slots__ = ("attr_clr", "attr_set", "cleared", "copy_up", "data", "flags", "idmap",
-                 "propagation")  # fmt: skip
+    __slots__ = ("attr_clr", "attr_set", "cleared", "copy_up", "data", "flags",
+                 "idmap_recursive", "propagation")  # fmt: skip
 
     def __init__(self) -> None:
         self.flags = 0
@@ -151,7 +184,7 @@ class Options:
         self.attr_clr = 0
         self.data: list[tuple[int, str]] = []
         self.copy_up = False
-        self.idmap: int | None = None
+        self.idmap_recursive = False
 
 
 def parse_options(words: "list[str]") -> Options:
@@ -177,8 +210,8 @@ def parse_options(words: "list[str]") -> Options:
             options.attr_clr |= MOUNT_ATTR__ATIME
         elif word == "tmpcopyup":
             options.copy_up = True
-        elif word in ("idmap", "ridmap"):
-            options.idmap = index
+        elif word in IDMAP:
+            options.idmap_recursive = word == "ridmap"
         else:
             options.data.append((index, word))
     return options
@@ -187,7 +220,7 @@ def parse_options(words: "list[str]") -> Options:
 def known_options() -> "list[str]":
     """List every word that is ours and not the filesystem's, sorted (for `features`)."""
     tables = (_SET, _CLEAR, PROPAGATION, _RECURSIVE_SET, _RECURSIVE_CLEAR, _RECURSIVE_ATIME)
-    return sorted({"tmpcopyup"}.union(*tables))
+    return sorted({"tmpcopyup"}.union(IDMAP, *tables))
 
 
 def attributes(flags: int) -> int:
@@ -199,3 +232,8 @@ def attributes(flags: int) -> int:
     if flags & MS_STRICTATIME:
         return result | MOUNT_ATTR_STRICTATIME
     return result | (MOUNT_ATTR_NOATIME if flags & MS_NOATIME else MOUNT_ATTR_RELATIME)
+
+
+def words_of(flags: int) -> str:
+    """Name the MS_* flags that some bits are, for a message."""
+    return ", ".join(word for word, flag in _SET.items() if flag and flags & flag == flag)

@@ -70,23 +70,33 @@ def prepare_rootfs(path: str, propagation: "str | None") -> int:
     """
     flags = _propagation_flags(propagation) if propagation else MS_SLAVE | MS_REC
     _set_propagation("/", flags)
-    # pivot_root refuses a shared parent; and onto a shared one, the bind below would propagate to
-    # the host.
-    _set_parent_propagation(path, MS_SLAVE if flags & MS_SLAVE else MS_PRIVATE)
+    below = open_rootfs(path)
     try:
-        return _bind_on_itself(path)
+        # pivot_root refuses a shared parent; and onto a shared one, the bind would propagate to
+        # the host.
+        _set_parent_propagation(path, MS_SLAVE if flags & MS_SLAVE else MS_PRIVATE)
+        return _bind_on_itself(below)
+    except StepError:
+        raise
     except OSError as error:
         raise StepError(
             None, error.errno or 0, f"bind {quoted(path)} on itself", field="root.path"
         ) from None
+    finally:
+        posix.close(below)
 
 
 def open_rootfs(path: str) -> int:
-    """Open the root filesystem as it is, for a container without a mount namespace of its own."""
+    """Open the root filesystem as it is: all that a container without a mount namespace needs."""
     try:
         return openat2(CWD, path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as error:
-        raise StepError.of(error, field="root.path") from None
+        hint = None
+        if error.errno == errno.EACCES:
+            hint = "the container's root user must be allowed to search all directories above it"
+        raise StepError(
+            None, error.errno or 0, f"open {quoted(path)}", field="root.path", hint=hint
+        ) from None
 
 
 def propagate_root(propagation: "str | None") -> None:
@@ -129,13 +139,9 @@ def _set_parent_propagation(path: str, flags: int) -> None:
         path = dirname(path)
 
 
-def _bind_on_itself(path: str) -> int:
-    below = openat2(CWD, path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    try:
-        tree = open_tree(
-            below, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH
-        )
-        move_mount(tree, "", below, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
-        return tree
-    finally:
-        posix.close(below)
+def _bind_on_itself(directory: int) -> int:
+    tree = open_tree(
+        directory, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH
+    )
+    move_mount(tree, "", directory, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
+    return tree

@@ -5,78 +5,60 @@ A tree here is a descriptor of a mount. While it is detached nobody can reach it
 """
 
 import errno
-import posix
 
 from libcontainer_py.errors import StepError, quoted
 from libcontainer_py.linux.flags import (
     AT_EMPTY_PATH,
     AT_RECURSIVE,
-    FSMOUNT_CLOEXEC,
-    FSOPEN_CLOEXEC,
-    MNT_DETACH,
     MOUNT_ATTR__ATIME,
-    MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NODIRATIME,
-    MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID,
-    MOUNT_ATTR_NOSYMFOLLOW,
     MOUNT_ATTR_RDONLY,
     MOVE_MOUNT_F_EMPTY_PATH,
     MOVE_MOUNT_T_EMPTY_PATH,
     MS_BIND,
-    MS_DIRSYNC,
-    MS_I_VERSION,
-    MS_LAZYTIME,
-    MS_MANDLOCK,
     MS_NOATIME,
+    MS_NODEV,
     MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_NOSYMFOLLOW,
     MS_RDONLY,
     MS_REC,
     MS_RELATIME,
     MS_REMOUNT,
     MS_STRICTATIME,
-    MS_SYNCHRONOUS,
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
+    ST_NOATIME,
+    ST_NODEV,
+    ST_NODIRATIME,
+    ST_NOEXEC,
+    ST_NOSUID,
+    ST_NOSYMFOLLOW,
+    ST_RDONLY,
+    ST_RELATIME,
 )
 from libcontainer_py.linux.syscalls import (
     CWD,
-    fsconfig_create,
-    fsconfig_set_flag,
-    fsconfig_set_string,
-    fsmount,
-    fsopen,
-    mount,
+    fstatfs,
     mount_setattr,
     move_mount,
     open_tree,
-    openat2,
-    umount2,
 )
-from libcontainer_py.mount.options import Options, attributes
-
-# Superblock flags that mount(2) has bits for and fsconfig(2) has words for.
-_SUPERBLOCK_WORDS = (
-    (MS_RDONLY, "ro"),
-    (MS_SYNCHRONOUS, "sync"),
-    (MS_DIRSYNC, "dirsync"),
-    (MS_LAZYTIME, "lazytime"),
-    (MS_MANDLOCK, "mand"),
-)
-
-# fsconfig(2) takes strings of at most 255 bytes; mount(2) takes a page.
-_FSCONFIG_MAX = 255
-
-_DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+from libcontainer_py.mount.options import ALL_BUT_ATIME, Options, attributes, words_of
 
 _ATIME_FLAGS = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
-_ALL_BUT_ATIME = (
-    MOUNT_ATTR_RDONLY
-    | MOUNT_ATTR_NOSUID
-    | MOUNT_ATTR_NODEV
-    | MOUNT_ATTR_NOEXEC
-    | MOUNT_ATTR_NODIRATIME
-    | MOUNT_ATTR_NOSYMFOLLOW
+# What the kernel locks (MNT_LOCK_…) when a mount is copied into a less privileged namespace.
+_LOCKABLE = MS_RDONLY | MS_NODEV | MS_NOEXEC | MS_NOSUID | _ATIME_FLAGS
+_STATFS_FLAGS = (
+    (ST_RDONLY, MS_RDONLY),
+    (ST_NOSUID, MS_NOSUID),
+    (ST_NODEV, MS_NODEV),
+    (ST_NOEXEC, MS_NOEXEC),
+    (ST_NOATIME, MS_NOATIME),
+    (ST_NODIRATIME, MS_NODIRATIME),
+    (ST_RELATIME, MS_RELATIME),
+    (ST_NOSYMFOLLOW, MS_NOSYMFOLLOW),
 )
 
 
@@ -97,13 +79,20 @@ def set_propagation(tree: int, propagation: "list[int]") -> None:
         mount_setattr(tree, "", AT_EMPTY_PATH | recursive, propagation=flags & ~MS_REC)
 
 
-def set_recursive(tree: int, options: Options) -> None:
+def set_recursive(tree: int, options: Options, field: str) -> None:
     """Apply rro, rnosuid and their kin to a mount and all below it."""
-    if options.attr_set or options.attr_clr:
+    if not options.attr_set and not options.attr_clr:
+        return
+    try:
         mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, options.attr_set, options.attr_clr)
-
-
-# ── copies of what is mounted already ───────────────────────────────────────────────────────────
+    except PermissionError:
+        raise StepError(
+            None,
+            errno.EPERM,
+            "change the flags of a mount and of all below it",
+            field=f"{field}.options",
+            hint="one of them has flags that another user namespace has locked",
+        ) from None
 
 
 def clone_tree(dirfd: int, path: str, *, recursive: bool = False) -> int:
@@ -121,182 +110,69 @@ def clone_source(source: str, field: str, *, recursive: bool) -> int:
     try:
         return clone_tree(CWD, source, recursive=recursive)
     except OSError as error:
+        hint = None
+        if error.errno == errno.EINVAL:
+            hint = "it is unbindable, or has locked mounts below it, which come with rbind alone"
         raise StepError(
             None,
             error.errno or 0,
             f"bind mount of {quoted(source)}",
             field=f"{field}.source",
-        ) from None
-
-
-def set_bind_flags(tree: int, options: Options) -> None:
-    """Give a bind mount the flags that are asked for, as `mount --bind -o …` does.
-
-    No word at all leaves the source's flags. Else the flags become exactly those asked for; but
-    what a more privileged user namespace has locked can't be taken off (EPERM), and then stays,
-    unless a word asked for that too: that is an error.
-    """
-    flags = options.flags & ~(MS_BIND | MS_REC | MS_REMOUNT)
-    if not flags and not options.cleared:
-        return
-    wanted = attributes(flags)
-    atime = 0
-    if flags & _ATIME_FLAGS or options.cleared & (MS_NOATIME | MS_STRICTATIME):
-        atime = MOUNT_ATTR__ATIME
-    else:
-        wanted &= ~MOUNT_ATTR__ATIME
-    try:
-        mount_setattr(tree, "", AT_EMPTY_PATH, wanted, _ALL_BUT_ATIME & ~wanted | atime)
-    except PermissionError:
-        asked_off = attributes(options.cleared) & _ALL_BUT_ATIME
-        mount_setattr(tree, "", AT_EMPTY_PATH, wanted, asked_off | atime)
-
-
-# ── new filesystems ─────────────────────────────────────────────────────────────────────────────
-
-
-def new_filesystem(fstype: str, source: str, options: Options, field: str, target: int) -> int:
-    """Make a filesystem of any type that the kernel knows, as a detached mount.
-
-    Args:
-        field: the mount's place in config.json, ``mounts[3]``
-        target: where it will be attached (used where only mount(2) will do)
-
-    Raises:
-        StepError: with the type, the option or the mount as its field, and what the kernel said
-    """
-    words = [word for flag, word in _SUPERBLOCK_WORDS if options.flags & flag]
-    data = [
-        (index, *_key_and_value(part)) for index, text in options.data for part in _split_data(text)
-    ]
-    if options.flags & MS_I_VERSION or any(
-        len(text.encode("utf-8", "surrogateescape")) > _FSCONFIG_MAX
-        for text in (source, *(value or "" for _index, _key, value in data))
-    ):
-        return _by_mount(fstype, source, options, target)
-
-    context = _fsopen(fstype, field)
-    try:
-        if source:
-            fsconfig_set_string(context, "source", source)
-        for word in words:
-            fsconfig_set_flag(context, word)
-        for index, key, value in data:
-            try:
-                if value is None:
-                    fsconfig_set_flag(context, key)
-                else:
-                    fsconfig_set_string(context, key, value)
-            except OSError as error:
-                raise StepError(
-                    None,
-                    error.errno or 0,
-                    f"mount option {quoted(key)} of {quoted(fstype)}",
-                    field=f"{field}.options[{index}]",
-                    hint=_kernel_says(context),
-                ) from None
-        try:
-            fsconfig_create(context)
-        except OSError as error:
-            raise StepError(
-                None,
-                error.errno or 0,
-                f"mount of {quoted(fstype)}",
-                field=field,
-                hint=_kernel_says(context),
-            ) from None
-        return fsmount(context, FSMOUNT_CLOEXEC, attributes(options.flags))
-    finally:
-        posix.close(context)
-
-
-def _fsopen(fstype: str, field: str) -> int:
-    try:
-        return fsopen(fstype, FSOPEN_CLOEXEC)
-    except OSError as error:
-        hint = None
-        if error.errno == errno.ENODEV:
-            hint = "the kernel does not know this type"
-            if fstype in ("bind", "none", ""):
-                hint = 'a bind mount has "bind" or "rbind" among its options'
-        raise StepError(
-            None,
-            error.errno or 0,
-            f"filesystem type {quoted(fstype)}",
-            field=f"{field}.type",
             hint=hint,
         ) from None
 
 
-def _split_data(text: str) -> "list[str]":
-    """Split what may be several options at its commas, but not within quotes (SELinux labels)."""
-    parts = [""]
-    inside = False
-    for char in text:
-        if char == '"':
-            inside = not inside
-        elif char == "," and not inside:
-            parts.append("")
-            continue
-        parts[-1] += char
-    return [part for part in parts if part]
+def set_bind_flags(tree: int, options: Options, field: str) -> None:
+    """Give a bind mount the flags that are asked for, as `mount --bind -o …` does.
 
+    No word at all leaves the source's flags. Else the flags become exactly those asked for; only
+    access times stay as they are unless a word sets them, which is what mount(2) does.
 
-def _key_and_value(option: str) -> "tuple[str, str | None]":
-    key, equals, value = option.partition("=")
-    return key, value.strip('"') if equals else None
+    What a more privileged user namespace has locked can't be taken off, and stays.
 
-
-def _kernel_says(context: int) -> "str | None":
-    """Read what the filesystem wrote about the failure, if it did ("e tmpfs: Bad value …")."""
-    try:
-        message = posix.read(context, 256)
-    except OSError:
-        return None
-    return quoted(message.decode("utf-8", "replace").strip().removeprefix("e "))
-
-
-def _by_mount(fstype: str, source: str, options: Options, target: int) -> int:
-    """Make a filesystem by mount(2), where a string is too long for fsconfig(2).
-
-    mount(2) gives no handle of what it mounted, and to look it up again by path would be a race.
-    So it mounts inside a tmpfs that nobody else can see, and a detached copy is taken from there.
+    Raises:
+        StepError: a word asked for the opposite of what is locked (``mounts[i].options``)
     """
-    context = fsopen("tmpfs", FSOPEN_CLOEXEC)
+    flags = options.flags & ~(MS_BIND | MS_REC | MS_REMOUNT)
+    if not flags and not options.cleared:
+        return
     try:
-        fsconfig_create(context)
-        scratch = fsmount(context, FSMOUNT_CLOEXEC, 0)
-    finally:
-        posix.close(context)
-    try:
-        attach(scratch, target)
-        try:
-            posix.mkdir("mount", 0o700, dir_fd=scratch)
-            below = openat2(scratch, "mount", _DIRECTORY)
-            try:
-                mount(source or None, _by_descriptor(below), fstype, options.flags, _data(options))
-            finally:
-                posix.close(below)
-            mounted = openat2(scratch, "mount", _DIRECTORY)
-            try:
-                return clone_tree(mounted, "")
-            finally:
-                posix.close(mounted)
-        finally:
-            umount2(_by_descriptor(scratch), MNT_DETACH)
-    finally:
-        posix.close(scratch)
+        _set_flags(tree, flags)
+    except PermissionError:
+        there = _flags_of(tree)
+        against = there & options.cleared & _LOCKABLE
+        if flags & _ATIME_FLAGS and flags & _ATIME_FLAGS != there & _ATIME_FLAGS:
+            against |= there & _ATIME_FLAGS
+        if against:
+            raise StepError(
+                None,
+                errno.EPERM,
+                f"take off {words_of(against)}",
+                field=f"{field}.options",
+                hint="it is locked, by another user namespace",
+            ) from None
+        _set_flags(tree, flags | there & _LOCKABLE)
 
 
-def remount(target: int, options: Options) -> None:
-    """mount(2) with MS_REMOUNT: change the filesystem that is mounted at the target."""
-    mount(None, _by_descriptor(target), None, options.flags, _data(options))
+def _set_flags(tree: int, flags: int) -> None:
+    wanted = attributes(flags)
+    if flags & _ATIME_FLAGS:
+        others = ALL_BUT_ATIME & ~wanted | MOUNT_ATTR__ATIME
+    else:
+        wanted &= ~MOUNT_ATTR__ATIME
+        others = ALL_BUT_ATIME & ~wanted & ~MOUNT_ATTR_NODIRATIME
+    mount_setattr(tree, "", AT_EMPTY_PATH, wanted, others)
 
 
-def _data(options: Options) -> str:
-    return ",".join(text for _index, text in options.data)
+def set_new_flags(tree: int, options: Options) -> None:
+    """Give a new mount that somebody else has made the flags that are asked for, and no others."""
+    wanted = attributes(options.flags)
+    mount_setattr(tree, "", AT_EMPTY_PATH, wanted, ALL_BUT_ATIME & ~wanted | MOUNT_ATTR__ATIME)
 
 
-def _by_descriptor(fd: int) -> str:
-    """Name a descriptor for the calls that take nothing but paths; the host's /proc is there."""
-    return f"/proc/self/fd/{fd}"
+def _flags_of(tree: int) -> int:
+    """The MS_* flags of a mount, by what statfs(2) says."""
+    said = fstatfs(tree)[1]
+    flags = sum(flag for bit, flag in _STATFS_FLAGS if said & bit)
+    # It has no bit for strictatime, which is neither of the others.
+    return flags if flags & (MS_NOATIME | MS_RELATIME) else flags | MS_STRICTATIME

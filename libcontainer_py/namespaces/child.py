@@ -3,11 +3,11 @@
 import _signal
 import posix
 
-from libcontainer_py.errors import StepError
+from libcontainer_py.errors import StepError, shown
 from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.namespaces import loop
 from libcontainer_py.syncpipe.pipe import decode, error_of
-from libcontainer_py.syncpipe.records import READY, RECORD_SIZE, step_at
+from libcontainer_py.syncpipe.records import ENTERED_SIZE, EXEC, READY, RECORD_SIZE, step_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,21 +23,34 @@ _KILL_SECONDS = 10.0
 class Child:
     """A child that is becoming a container. What it reports, or dies of, is raised to who waits.
 
+    Args:
+        name: what it is to become, for messages
+
     Attributes:
         pid, pidfd: its process; -1 before the clone
     """
 
-    __slots__ = ("_cgroups", "_pipe", "pid", "pidfd")
+    __slots__ = ("_before", "_cgroups", "_name", "_pipe", "pid", "pidfd")
 
-    def __init__(self, pipe: "SyncPipe", cgroups: "Cgroups") -> None:
+    def __init__(
+        self, pipe: "SyncPipe", cgroups: "Cgroups", name: str = "the container's first process"
+    ) -> None:
         self._pipe = pipe
         self._cgroups = cgroups
+        self._name = name
         self.pid = self.pidfd = -1
+        self._before: list[int] = []  # pidfds of those that cloned it, and end by that
 
-    def tell(self, message: "dict[str, Any]") -> None:
+    def born(self, pid: int, pidfd: int) -> None:
+        """Note a process, which takes the place of the one that cloned it, if one did."""
+        if self.pidfd >= 0:
+            self._before.append(self.pidfd)
+        self.pid, self.pidfd = pid, pidfd
+
+    def tell(self, message: "dict[str, Any]", fds: "tuple[int, ...]" = ()) -> None:
         """Answer it."""
         try:
-            self._pipe.send(message)
+            self._pipe.send(message, fds)
         except ConnectionError:
             self.raise_why()
 
@@ -47,6 +60,40 @@ class Child:
         if kind not in message:
             raise self._something_else(repr(kind))
         return message
+
+    def hear_cloned(self) -> None:
+        """Wait until the joiner has cloned it."""
+        fds: list[int] = []
+        message = decode(self._next(fds))
+        if "cloned" not in message or not fds:
+            raise self._something_else("'cloned'")
+        self.born(int(message["cloned"]), fds[0])
+        self._reap_those_before()
+
+    def hear_entered(self, steps: "list[Any]", executable: "list[int]") -> None:
+        """Wait until the finish list has cloned itself into a pid namespace that is joined.
+
+        Args:
+            steps: say what a position of the list is
+            executable: device and inode of the list
+        """
+        record = self._next()
+        if len(record) != ENTERED_SIZE:
+            raise self._failure(record, steps, "a pid")
+        pid = int.from_bytes(record, "little")
+        try:
+            pidfd = posix.pidfd_open(pid)
+        except OSError:
+            raise self._died() from None
+        self.born(pid, pidfd)
+        self._reap_those_before()
+        try:
+            # It waits for us; but what else is in that namespace may have killed it.
+            status = posix.stat(f"/proc/{pid}/exe")
+        except OSError:
+            raise self._died() from None
+        if [status.st_dev, status.st_ino] != executable:
+            raise self._died()
 
     def hear_terminal(self) -> int:
         """Wait for the master of the terminal that it has made."""
@@ -59,13 +106,24 @@ class Child:
     def hear_ready(self, steps: "list[Any]") -> None:
         """Wait for the finish list's READY; `steps` say what a position of it is."""
         record = self._next()
-        if record == READY:
-            return
+        if record != READY:
+            raise self._failure(record, steps, "READY")
+
+    def _failure(self, record: bytes, steps: "list[Any]", wanted: str) -> StepError:
+        """Word the finish list's record of a failure."""
         if len(record) != RECORD_SIZE:
-            raise self._something_else("READY")
+            return self._something_else(wanted)
         position, errno = loop.position(record)
         step, field, what = step_at(steps, position)
-        raise StepError(step, errno, what, field=field)
+        if step == EXEC:
+            what = f"exec {shown(what)}"  # the words that a user of runc knows
+        return StepError(step, errno, what, field=field)
+
+    def hear_exec(self, steps: "list[Any]") -> None:
+        """Wait until it has become its program: the exec closes its end of the pipe."""
+        record, _fds = self._pipe.receive_bytes()
+        if record:
+            raise self._failure(record, steps, "its exec")
 
     def raise_why(self) -> "NoReturn":
         """It is gone: raise what it said before it went, or how it ended."""
@@ -99,7 +157,7 @@ class Child:
     def _died(self) -> StepError:
         """Word an end of file without READY: the step it died in, how, and whether for memory."""
         ended = f"ended{self._how()} before it was ready"
-        what = f"the container's first process (pid {self.pid}) {ended}"
+        what = f"{self._name} (pid {self.pid}) {ended}"
         killed = self._cgroups.oom_count()
         hint = "the memory limit is too small to start in" if killed else None
         return StepError(self._pipe.step, 0, what, hint=hint)
@@ -118,6 +176,11 @@ class Child:
             return f" with status {result.si_status}"
         return f" by signal {result.si_status}"
 
+    def _reap_those_before(self) -> None:
+        """Reap the processes that cloned it, where they are our own children."""
+        while self._before:
+            self._end(self._before.pop())
+
     def end(self) -> None:
         """Kill it, if it was made at all, and reap it, if it is ours and not our parent's.
 
@@ -127,6 +190,12 @@ class Child:
         if self.pid <= 0:
             return
         pidfd, self.pidfd = self.pidfd, -1
+        try:
+            self._reap_those_before()
+        finally:
+            self._end(pidfd)
+
+    def _end(self, pidfd: int) -> None:
         try:
             try:
                 _signal.pidfd_send_signal(pidfd, _SIGKILL)

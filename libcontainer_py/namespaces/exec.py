@@ -4,32 +4,36 @@
 order. Whatever isn't READY at its end undoes everything.
 """
 
-import _signal
-import fcntl
-import gc
 import posix
 
 from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
-from libcontainer_py.errors import ConfigError, Error, StepError, quoted, shown, words
+from libcontainer_py.errors import ConfigError, During, quoted, words
 from libcontainer_py.hooks import run_hooks, run_poststop, state_of
-from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
-    CLONE_CLEAR_SIGHAND,
-    CLONE_INTO_CGROUP,
     CLONE_NEWCGROUP,
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWPID,
-    CLONE_NEWUTS,
-    CLONE_PARENT,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
 )
 from libcontainer_py.linux.pathnames import real
-from libcontainer_py.mount import rootfs
+from libcontainer_py.mount import rootfs, sources
 from libcontainer_py.namespaces.child import Child
+from libcontainer_py.namespaces.clone import clone, refuse_threads
+from libcontainer_py.namespaces.created import Created
 from libcontainer_py.namespaces.init import InitConfig, init
-from libcontainer_py.security import capabilities, rlimits
+from libcontainer_py.namespaces.kinds import NAMESPACES
+from libcontainer_py.namespaces.limit import limit_process, schedule_process
+from libcontainer_py.namespaces.pidfile import write_pid_file
+from libcontainer_py.namespaces.prepare import (
+    compile_filter,
+    ignored_signals,
+    open_console,
+    refuse_closed,
+)
+from libcontainer_py.namespaces.sendfd import pidfd_socket, send_pidfd
+from libcontainer_py.security import capabilities
 from libcontainer_py.spec import VERSION, load
 from libcontainer_py.state import StateDir
 from libcontainer_py.syncpipe.pipe import new_sync_pipe
@@ -42,20 +46,9 @@ if TYPE_CHECKING:
 
     from libcontainer_py.cgroups.manager import Cgroups
     from libcontainer_py.namespaces.console import Console
-    from libcontainer_py.security.seccomp import Filter
+    from libcontainer_py.namespaces.helper import Serving
+    from libcontainer_py.namespaces.sendfd import FdSocket
     from libcontainer_py.syncpipe.pipe import SyncPipe
-
-NAMESPACES = {
-    "pid": CLONE_NEWPID,
-    "network": CLONE_NEWNET,
-    "mount": CLONE_NEWNS,
-    "ipc": CLONE_NEWIPC,
-    "uts": CLONE_NEWUTS,
-    "cgroup": CLONE_NEWCGROUP,
-}
-
-_ENOENT, _ESRCH = 2, 3
-_SIGCHLD = 17
 
 
 class Options:
@@ -69,9 +62,11 @@ class Options:
         no_pivot: move the root instead of pivot_root(2), for a root on a ramdisk
         no_new_keyring: leave it in the caller's session keyring
         console_socket: where to send the master of its terminal; None: it is our caller's
+        pidfd_socket: a UNIX socket that gets a pidfd of its first process, or None
         detach: our caller won't hold a terminal
-        cloned: told its pid and pidfd as soon as it is there, and then it is a child of our
-            parent (the launcher's way); None: it is our own
+        cloned: told the pid and pidfd of each process on the way to the container's first, as
+            soon as it is there, and then they are children of our parent (the launcher's way);
+            None: they are our own
     """
 
     __slots__ = (
@@ -82,6 +77,7 @@ class Options:
         "no_new_keyring",
         "no_pivot",
         "pid_file",
+        "pidfd_socket",
         "preserve_fds",
         "stdio",
     )
@@ -96,6 +92,7 @@ class Options:
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         console_socket: "str | None" = None,
+        pidfd_socket: "str | None" = None,
         detach: bool = False,
         cloned: "Callable[[int, int], None] | None" = None,
     ) -> None:
@@ -106,23 +103,9 @@ class Options:
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
         self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
         self.detach = detach
         self.cloned = cloned
-
-
-class Created:
-    """A container that waits for `start`.
-
-    Attributes:
-        pid, pidfd: its first process
-        warnings: what was odd, to pass on
-        master: of its terminal, where it has one and that was not sent to a console socket; or -1
-    """
-
-    __slots__ = ("master", "pid", "pidfd", "warnings")
-
-    def __init__(self, pid: int, pidfd: int, warnings: "list[str]", master: int) -> None:
-        self.pid, self.pidfd, self.warnings, self.master = pid, pidfd, warnings, master
 
 
 def exec_(root: str, container_id: str, bundle: str, options: Options) -> Created:
@@ -145,22 +128,29 @@ def exec_(root: str, container_id: str, bundle: str, options: Options) -> Create
     start = _init_config(config, bundle, container_id, options)
     start.warnings = warnings + start.warnings
     cgroups = manager.manager(_linux(config).get("cgroupsPath"), container_id)
-    _refuse_threads()
+    refuse_threads()
     directory.make()
     console = None
     try:
+        _find_namespaces(start)
         record = _record(start, cgroups)
         directory.write(record)
-        start.filter = _compile_filter(config, root)
+        start.filter = compile_filter(_linux(config), root)
+        record["seccomp"] = start.filter is not None
+        if start.filter is not None:
+            directory.write_filter(start.filter.pack())
         # Who takes the terminal must be there before anything is made for it.
-        console = _console(config, options)
-        return _exec(config, record, start, cgroups, directory, console, options)
+        console = open_console(config["process"], options.console_socket, detach=options.detach)
+        watcher = pidfd_socket(options.pidfd_socket)
+        return _exec(config, record, start, cgroups, directory, console, watcher, options)
     except BaseException:
         directory.remove()
         raise
     finally:
         if console is not None:
             console.close()
+        for join in start.joins:
+            posix.close(join.fd)
         directory.unlock()
 
 
@@ -171,6 +161,7 @@ def _exec(
     cgroups: "Cgroups",
     directory: StateDir,
     console: "Console | None",
+    watcher: "FdSocket | None",
     options: Options,
 ) -> Created:
     linux = _linux(config)
@@ -179,6 +170,7 @@ def _exec(
     pipe, childs_end = new_sync_pipe()
     child = Child(pipe, cgroups)
     start.go = start.status = -1
+    serving: Serving | None = None
     ours = False  # the cgroups: a name that is in use already is another container's
     try:
         # 2. The child inherits its end of the sync pipe, and both FIFOs of `start`.
@@ -186,9 +178,12 @@ def _exec(
 
         # 3. and 4. Clone the child, into its cgroups: into the unified one by the clone, and
         # through doors that are held open for it into the others, the first thing it does.
-        with _Step("SetupCgroups", "linux.cgroupsPath"):
+        with During("SetupCgroups", "linux.cgroupsPath"):
             cgroups.create(resources)
             ours = True
+            owner = _cgroup_owner(start)
+            if owner:
+                cgroups.delegate(owner)
             start.cgroup_mounts = cgroups.mounts()
             start.entrance = cgroups.entrance()
         try:
@@ -197,31 +192,46 @@ def _exec(
         finally:
             start.entrance.close()
         childs_end.close()
-        child.tell({"go": True})
+        _follow_joiner(child, start, options)
 
-        # 6. Its mounts are made: limits, all but memory; hooks. Where there are none, the child
-        # need not wait for the limits.
+        # 5. The maps of its user namespace.
+        child.tell({"go": True} | _identity(child, start))
+
+        # 6. Who makes the mounts that it can't make itself.
+        if start.sources:
+            serving = _serve_sources(child, start)
+
+        # Its mounts are made: limits, all but memory; hooks. Where there are none, the child need
+        # not wait for the limits.
         child.hear("mounts")
+        if serving is not None:
+            serving.close()
         hooks = config.get("hooks") or {}
         waits = bool(hooks) or console is not None  # no device opens while the rules are written
         if not waits:
             child.tell({"ok": True})
-        with _Step("SetupCgroups", "linux.resources"):
+        with During("SetupCgroups", "linux.resources"):
             cgroups.set(resources)
         if waits:
-            child.tell(_run_hooks(hooks, record, start, child.pid))
+            child.tell(_run_hooks(hooks, record, start, child))
 
         if console is not None:
             console.take(child.hear_terminal())
 
         # 7. Python's work is over: limits that would have hindered it.
         message = child.hear("finish")
-        _limit_process(child, config["process"])
+        limit_process(child, start.process, to_clone=start.enters_pid_namespace)
+        if start.enters_pid_namespace:
+            child.tell({"ok": True})
+            child.hear_entered(message["finish"], message["list"])
+            if options.cloned is not None:
+                options.cloned(child.pid, child.pidfd)
+        schedule_process(child, start.process)
         child.tell({"ok": True})
 
         # 8. READY, or what went wrong.
         child.hear_ready(message["finish"])
-        with _Step("SetupCgroups", "linux.resources.memory"):
+        with During("SetupCgroups", "linux.resources.memory"):
             cgroups.set_memory(resources)
         record["pid"] = child.pid
         record["start"] = states.start_time(child.pid)
@@ -230,7 +240,8 @@ def _exec(
             step for step in message["finish"] if step[1] in (START_HOOK, HOOK_ENDED, EXEC)
         ]
         directory.write(record)
-        _write_pid_file(options.pid_file, child.pid)
+        send_pidfd(watcher, child.pidfd)
+        write_pid_file(options.pid_file, child.pid)
         warnings = start.warnings + message["warnings"]
         return Created(child.pid, child.pidfd, warnings, console.master if console else -1)
     except BaseException as error:
@@ -241,6 +252,8 @@ def _exec(
             console.close_master()
         raise
     finally:
+        if serving is not None:
+            serving.close()
         pipe.close()
         childs_end.close()
         for fd in (start.go, start.status):
@@ -248,21 +261,50 @@ def _exec(
                 posix.close(fd)
 
 
+def _serve_sources(child: Child, start: InitConfig) -> "Serving":
+    from libcontainer_py.namespaces import sources as of_mounts
+
+    child.hear("sources")
+    with During("InitializeMountNamespace", "mounts"):
+        serving = of_mounts.serve_sources(child, start)
+    child.tell({"sources": True}, (serving.pipe.fileno(),))
+    return serving
+
+
 def _run_hooks(
-    hooks: "dict[str, Any]", record: "dict[str, Any]", start: InitConfig, pid: int
+    hooks: "dict[str, Any]", record: "dict[str, Any]", start: InitConfig, child: Child
 ) -> "dict[str, Any]":
     """Run the hooks of the runtime; return the answer to the child, with the states for its own."""
-    creating = state_of(record, states.CREATING, pid)
+    creating = state_of(record, states.CREATING, child.pid)
     for kind in ("prestart", "createRuntime"):
-        with _Step(kind, f"hooks.{kind}"):
+        with During(kind, f"hooks.{kind}"):
             run_hooks(kind, hooks.get(kind) or [], creating, start.bundle)
-    inside = 1 if start.namespaces & CLONE_NEWPID else pid
+    if start.enters_pid_namespace and hooks.get("createContainer"):
+        _run_create_container(hooks["createContainer"], creating, start, child)
+    inside = 1 if start.namespaces & CLONE_NEWPID else child.pid
     created = state_of(record, states.CREATED, inside)
     return {
         "ok": True,
         "creating": creating.decode("utf-8", "surrogatepass"),
         "created": created.decode("utf-8", "surrogatepass"),
     }
+
+
+def _run_create_container(
+    hooks: "list[dict[str, Any]]", state: bytes, start: InitConfig, child: Child
+) -> None:
+    """Run createContainer hooks in the child's namespaces, but for it.
+
+    Whatever it clones itself would be in the pid namespace that it joins, and Python never is.
+    """
+    from libcontainer_py.namespaces import helper
+
+    def work() -> None:
+        run_hooks("createContainer", hooks, state, start.bundle)
+
+    flags = (start.namespaces | start.joined) & ~(CLONE_NEWPID | CLONE_NEWTIME)
+    with During("createContainer", "hooks.createContainer"):
+        helper.run_inside(child.pidfd, flags, work)
 
 
 def _real_bundle(bundle: str) -> str:
@@ -284,67 +326,39 @@ def _init_config(
 ) -> InitConfig:
     start = InitConfig()
     start.config = config
+    start.process = config["process"]
     start.container_id = container_id
     start.bundle = bundle
     start.rootfs = rootfs.resolve_rootfs(bundle, config["root"])
-    start.namespaces = 0
+    start.namespaces = start.joined = 0
+    start.joins = []
+    start.sources = []
     for namespace in _linux(config).get("namespaces") or []:
-        start.namespaces |= NAMESPACES[namespace["type"]]
-    if not start.namespaces & CLONE_NEWNS and config.get("mounts"):
-        raise ConfigError("mounts need a mount namespace in linux.namespaces", "mounts")
+        if not namespace.get("path"):
+            start.namespaces |= NAMESPACES[namespace["type"]]
+        else:
+            start.joined |= NAMESPACES[namespace["type"]]
+    if not (start.namespaces | start.joined) & CLONE_NEWNS:
+        if config.get("mounts"):
+            raise ConfigError("mounts need a mount namespace in linux.namespaces", "mounts")
+        if config["process"].get("terminal"):
+            what = "a terminal needs a mount namespace, for its /dev/console"
+            raise ConfigError(what, "process.terminal")
     start.last_capability = capabilities.last_capability()
     start.sets, start.warnings = capabilities.parse(
         config["process"].get("capabilities"), start.last_capability
     )
     start.stdio = options.stdio
-    # Else a file of ours would get the number, and be passed on as a stream.
     for name, fd in zip(("stdin", "stdout", "stderr"), options.stdio, strict=True):
-        _refuse_closed(name, fd)
+        refuse_closed(name, fd)
     start.listen_fds = options.listen_fds
     start.preserve_fds = options.listen_fds + options.preserve_fds
     for fd in range(3, 3 + start.preserve_fds):
-        _refuse_closed("LISTEN_FDS" if fd < 3 + options.listen_fds else "--preserve-fds", fd)
-    start.ignored_signals = _ignored_signals()
+        refuse_closed("LISTEN_FDS" if fd < 3 + options.listen_fds else "--preserve-fds", fd)
+    start.ignored_signals = ignored_signals()
     start.no_pivot = options.no_pivot
     start.no_new_keyring = options.no_new_keyring
     return start
-
-
-def _refuse_closed(name: str, fd: int) -> None:
-    try:
-        fcntl.fcntl(fd, fcntl.F_GETFD)
-    except OSError:
-        raise Error(f"{name}: descriptor {fd} is not open") from None
-
-
-def _console(config: "dict[str, Any]", options: Options) -> "Console | None":
-    if not config["process"].get("terminal") and options.console_socket is None:
-        return None
-    from libcontainer_py.namespaces import console
-
-    console.check(config, options.console_socket, detach=options.detach)
-    return console.Console(options.console_socket)
-
-
-def _compile_filter(config: "dict[str, Any]", root: str) -> "Filter | None":
-    profile = _linux(config).get("seccomp")
-    if not profile:
-        return None
-    from libcontainer_py.security.seccomp import compile_filter
-
-    # An id has no space in it: no container can have this directory.
-    return compile_filter(profile, f"{root}/compiled filters")
-
-
-def _ignored_signals() -> int:
-    """What this process ignores, whoever told it to: `SigIgn` of proc(5)."""
-    fd = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        data = posix.read(fd, 8192)
-    finally:
-        posix.close(fd)
-    at = data.index(b"\nSigIgn:\t") + 9
-    return int(data[at : at + 16], 16)
 
 
 def _record(start: InitConfig, cgroups: "Cgroups") -> "dict[str, Any]":
@@ -369,7 +383,39 @@ def _record(start: InitConfig, cgroups: "Cgroups") -> "dict[str, Any]":
         "start_steps": [],
         "cgroups": cgroups.state(),
         "pid_namespace": bool(start.namespaces & CLONE_NEWPID),
+        # What a second process needs.
+        "namespaces": start.namespaces | start.joined,
+        "mount_namespace": bool(start.namespaces & CLONE_NEWNS),
+        "seccomp": False,
+        "personality": (_linux(start.config).get("personality") or {}).get("domain"),
+        "no_new_keyring": start.no_new_keyring,
+        "oom_score_adj": start.process.get("oomScoreAdj"),
     }
+
+
+def _cgroup_owner(start: InitConfig) -> int:
+    """Whom the container's cgroup is to belong to: config-linux.md, «Cgroup ownership».
+
+    The host's id of its user, where the container mounts its cgroups, and may write to them.
+    """
+    mounts = start.config.get("mounts") or []
+    if not start.namespaces & CLONE_NEWCGROUP or not any(map(_is_cgroups_own, mounts)):
+        return 0
+    uid = start.user().get("uid", 0)
+    if not start.namespaces & CLONE_NEWUSER:
+        return int(uid)
+    for each in _linux(start.config).get("uidMappings") or []:
+        if 0 <= uid - each["containerID"] < each["size"]:
+            return int(each["hostID"] + uid - each["containerID"])
+    return 0
+
+
+def _is_cgroups_own(mount: "dict[str, Any]") -> bool:
+    return (
+        mount["destination"].rstrip("/") == "/sys/fs/cgroup"
+        and mount.get("type") in ("cgroup", "cgroup2")
+        and "ro" not in (mount.get("options") or ())
+    )
 
 
 def _make_fifos(directory: StateDir, start: InitConfig) -> None:
@@ -385,109 +431,65 @@ def _make_fifo(path: str) -> int:
 # ── the clone ───────────────────────────────────────────────────────────────────────────────────
 
 
-def has_threads() -> bool:
-    """Has this process more than one thread, whoever made the others?
+def _find_namespaces(start: InitConfig) -> None:
+    """Open the namespaces to be joined, and see what this asks of us."""
+    linux = _linux(start.config)
+    if start.joined:
+        from libcontainer_py.namespaces import joins
 
-    A clone copies one; what the others hold stays locked for ever in the child.
-    """
-    return len(posix.listdir("/proc/self/task")) != 1
-
-
-def _refuse_threads() -> None:
-    if has_threads():
-        raise Error("a process with threads can't clone a container; it must use the launcher")
+        start.joins = joins.open_namespaces(linux["namespaces"])
+        start.joined = 0
+        for join in start.joins:
+            start.joined |= join.flag
+    start.enters_pid_namespace = bool(start.joined & CLONE_NEWPID)
+    start.maps_by_another_user = bool(start.namespaces & CLONE_NEWUSER) and posix.geteuid() != 0
+    mounts = start.config.get("mounts") or []
+    # Whoever is not the host's root can open no more than the container's root, whom he maps.
+    if posix.geteuid() == 0 or not start.in_user_namespace():
+        start.sources = sources.wanted(mounts, start.in_user_namespace())
+    if start.enters_pid_namespace:
+        start.sources += [i for i, mount in enumerate(mounts) if mount.get("type") == "proc"]
 
 
 def _clone(child: Child, start: InitConfig, childs_end: "SyncPipe", options: Options) -> None:
-    flags = start.namespaces & ~CLONE_NEWCGROUP | CLONE_CLEAR_SIGHAND
-    unified = start.entrance.unified
-    if unified is not None:
-        flags |= CLONE_INTO_CGROUP
-    if options.cloned is not None:
-        flags |= CLONE_PARENT
-    # Blocked, so that no handler runs in the child before it has put them away; no collection,
-    # whose finalizers would run twice.
-    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        with _Step("clone", "linux.namespaces"):
-            signal = 0 if options.cloned is not None else _SIGCHLD
-            # Kept before a signal can come through, whose handler may raise.
-            child.pid, child.pidfd = syscalls.clone3(flags, signal, unified or 0)
-        if child.pid == 0:
-            init(start, childs_end)
-    finally:
-        if collecting:
-            gc.enable()
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    """Clone the child; where there is something to join, the joiner, which clones it."""
+    start.by_joiner = bool(start.joins or start.namespaces & CLONE_NEWTIME)
+    flags = 0 if start.by_joiner else start.namespaces & ~CLONE_NEWCGROUP
+    with During("clone", "linux.namespaces"):
+        clone(
+            lambda: init(start, childs_end),
+            child.born,
+            flags=flags,
+            cgroup=start.entrance.unified,
+            for_parent=options.cloned is not None,
+        )
     if options.cloned is not None:
         options.cloned(child.pid, child.pidfd)
 
 
-class _Step:
-    """Name the step, and the field where nothing inside knows a closer one, of an OSError."""
+def _follow_joiner(child: Child, start: InitConfig, options: Options) -> None:
+    """Wait until the joiner has cloned the child, or the child has joined all but pid itself."""
+    if start.enters_pid_namespace:
+        child.hear("entered")
+    elif start.by_joiner:
+        child.hear_cloned()
+        if options.cloned is not None:
+            options.cloned(child.pid, child.pidfd)
 
-    __slots__ = ("_field", "_name")
 
-    def __init__(self, name: str, field: str) -> None:
-        self._name, self._field = name, field
+def _identity(child: Child, start: InitConfig) -> "dict[str, Any]":
+    """Write the maps of a new user namespace; say who the child is to be in it, or another one."""
+    if not start.in_user_namespace():
+        return {}
+    from libcontainer_py.namespaces import maps
 
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _type: object, error: "BaseException | None", _trace: object) -> None:
-        if isinstance(error, OSError):
-            raise StepError.of(error, self._name, self._field) from None
+    if start.namespaces & CLONE_NEWUSER:
+        linux = _linux(start.config)
+        maps.write_maps(child.pid, linux.get("uidMappings") or [], linux.get("gidMappings") or [])
+    return {"ids": maps.first_ids(child.pid), "setgroups": maps.may_set_groups(child.pid)}
 
 
 # ── the rest ────────────────────────────────────────────────────────────────────────────────────
-
-
-def _limit_process(child: Child, process: "dict[str, Any]") -> None:
-    try:
-        _set_oom_score_adj(child.pid, process.get("oomScoreAdj"))
-        rlimits.set_rlimits(child.pid, process.get("rlimits") or [])
-    except StepError as error:
-        if error.errno in (_ENOENT, _ESRCH) and child.ended():
-            child.raise_why()  # the limit was not the reason
-        raise
-
-
-def _set_oom_score_adj(pid: int, value: "int | None") -> None:
-    if value is None:
-        return
-    with _Step("SetOomScoreAdj", "process.oomScoreAdj"):
-        path = f"/proc/{pid}/oom_score_adj"
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, str(value).encode())
-        except OSError as error:
-            hint = "lowering it needs CAP_SYS_RESOURCE" if error.errno in (1, 13) else None
-            raise StepError(None, error.errno or 0, str(value), hint=hint) from None
-        finally:
-            posix.close(fd)
-
-
-def _write_pid_file(path: "str | None", pid: int) -> None:
-    if path is None:
-        return
-    # Whoever watches for the file must never read half of a number.
-    head, slash, name = path.rpartition("/")
-    temporary = f"{head}{slash}.{name}.{posix.getpid()}"
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
-    try:
-        fd = posix.open(temporary, flags, 0o666)
-        try:
-            try:
-                posix.write(fd, str(pid).encode())
-            finally:
-                posix.close(fd)
-            posix.rename(temporary, path)
-        except OSError:
-            posix.unlink(temporary)
-            raise
-    except OSError as error:
-        raise StepError("WritePidFile", error.errno or 0, f"--pid-file {shown(path)}") from None
 
 
 def _undo(child: Child, cgroups: "Cgroups | None", error: BaseException) -> None:

@@ -11,18 +11,18 @@ The steps themselves are written once, as functions over an object that has the 
 `FinishList`
     records them, to be run by the loop.
 `AtOnce`
-    makes them now, in this process: for a primitive called by itself, for tests, and where no
-    loop is written for the architecture yet.
+    makes them now, in this process: for a primitive called by itself, and for tests.
 """
 
 import _struct as struct
 import fcntl
 import posix
 
-from libcontainer_py.errors import StepError, words
+from libcontainer_py.errors import words
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
     AT_EMPTY_PATH,
+    CLONE_PARENT,
     F_ADD_SEALS,
     F_GETFD,
     F_SEAL_GROW,
@@ -44,10 +44,12 @@ from libcontainer_py.linux.flags import (
     SA_RESTORER,
     SECCOMP_SET_MODE_FILTER,
     SIG_SETMASK,
+    TIOCSCTTY,
 )
-from libcontainer_py.linux.numbers import MACHINE, NR
+from libcontainer_py.linux.numbers import MACHINE, NR, numbers_of
 from libcontainer_py.namespaces import loop
 from libcontainer_py.syncpipe.records import (
+    ENTERED_SIZE,
     EXEC,
     HOOK_ENDED,
     READY,
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
 
 # The first words of the scratch memory are the loop's record of a failure; then ours.
 _FAULT, _RESULT, _IGNORED, _EXEC_RESULT, _BYTE, _FIRST, _SECOND, _THIRD, _PID, _STATUS = range(10)
+FIRST = 10  # from here on words are free, for whoever records calls of his own
 
 _SIGHUP, _SIGINT, _SIGTERM, _SIGCHLD = 1, 2, 15, 17
 _EPERM = 1
@@ -113,14 +116,16 @@ class Address(int):
 
 
 class Array:
-    """An argument: the address of words, numbers or addresses of bytes, with a NULL behind them.
+    """An argument: the address of words, with a NULL behind them.
+
+    A word is a number, or the address of bytes or of another array.
 
     So an array of strings as execve takes it, or a structure of two words.
     """
 
     __slots__ = ("words",)
 
-    def __init__(self, words: "Sequence[int | bytes]") -> None:
+    def __init__(self, words: "Sequence[int | bytes | Array]") -> None:
         self.words = words
 
 
@@ -132,25 +137,28 @@ class FinishList:
     """Records calls, and compiles them into the file that runs them.
 
     `pipe` is the sync pipe; `go` and `status` are the two FIFOs of `start`. All three must be
-    open, and not close-on-exec, when the list is exec'd.
+    open, and not close-on-exec, when the list is exec'd. `machine` is the architecture that will
+    run it, as uname(2) says it; Error for one that has no loop.
     """
 
     __slots__ = (
         "_entries",
         "_labels",
         "_noted",
+        "_numbers",
         "_step",
         "_words",
         "go",
+        "machine",
         "pipe",
         "status",
         "steps",
     )
 
-    def __init__(self, pipe: int, go: int, status: int) -> None:
-        if MACHINE != "x86_64":
-            raise StepError("Finish", 0, f"no finish list is written for {MACHINE} yet")
+    def __init__(self, pipe: int, go: int, status: int, machine: str = MACHINE) -> None:
         self.pipe, self.go, self.status = pipe, go, status
+        self.machine = machine
+        self._numbers = NR if machine == MACHINE else numbers_of(machine)
         # Which step each position belongs to, for whoever reads a record of a failure.
         self.steps: list[Step] = []
         self._step: tuple[str, str | None, str] = ("Finish", None, "")
@@ -180,7 +188,7 @@ class FinishList:
 
         Bytes are passed as their address, a `Saved` as what was saved there.
         """
-        self._record(NR[name], args, save, (error, zero, positive), retry)
+        self._record(self._numbers[name], args, save, (error, zero, positive), retry)
 
     def compare(
         self,
@@ -217,12 +225,17 @@ class FinishList:
             return argument.address
         words = self._words
         if isinstance(argument, Array):
-            first = len(words)
-            words.extend(argument.words)
-            words.append(0)
-            argument = _Words(first)
+            argument = self._array(argument)
         words.append(argument)
         return len(words) - 1
+
+    def _array(self, array: Array) -> _Words:
+        words = self._words
+        inner = [self._array(word) if isinstance(word, Array) else word for word in array.words]
+        first = len(words)
+        words.extend(inner)
+        words.append(0)
+        return _Words(first)
 
     # ── the calls, by name: what `linux.syscalls` has too ───────────────────────────────────────
 
@@ -283,6 +296,10 @@ class FinishList:
         """Record chdir(2)."""
         self.call("chdir", _bytes(path))
 
+    def prlimit(self, resource: int, soft: int, hard: int) -> None:
+        """Record prlimit(2) of the process itself."""
+        self.call("prlimit64", 0, resource, struct.pack("QQ", soft, hard), 0)
+
     # ── what only a list has: its beginning and its end ─────────────────────────────────────────
 
     def _guard(self) -> None:
@@ -296,17 +313,51 @@ class FinishList:
 
         As pid 1 it would ignore whatever has no handler. The exec of the program resets them.
         """
-        # On x86-64 the kernel refuses to return to no restorer, with SIGSEGV; ours never returns.
+        # struct sigaction: handler, flags, restorer, mask. On x86-64 the kernel refuses to return
+        # to no restorer, with SIGSEGV; aarch64 has the field too. Ours never returns.
         action = struct.pack("QQQQ", loop.HANDLER, SA_RESTORER, loop.HANDLER, 0)
         for number in signals:
             self.call("rt_sigaction", number, action, 0, 8)
         self.call("rt_sigprocmask", SIG_SETMASK, bytes(8), 0, 8)
+
+    def enter_cgroups(self, doors: "list[tuple[int, str]]") -> None:
+        """Move itself, through descriptors of v1's ``tasks`` that are closed behind it.
+
+        The list weighs nothing, so what is in the container pays for no more than its own.
+        """
+        for fd, path in doors:
+            self.at("SetupCgroups", "linux.cgroupsPath", f"join {path}")
+            self.call("write", fd, b"0", 1)
+            self.call("close", fd)
+
+    def enter_pid_namespace(self, terminal: bool) -> None:
+        """Go on in the pid namespace that children are to be in (setns(2)), as a clone.
+
+        Everything has been dropped by now. The parent is told the clone's pid, and lets it go on.
+        Its session is a new one, where `terminal`, with standard input as its terminal.
+        """
+        self.at("joinNamespaces", "linux.namespaces", "enter the pid namespace")
+        self.call("clone", CLONE_PARENT, save=_PID, zero="inside")
+        self.call("write", self.pipe, Address(_PID), ENTERED_SIZE, error="die")
+        self.call("exit_group", 0)
+        self.label("inside")
+        self.call("read", self.pipe, Address(_BYTE), 8, retry=True, error="die", zero="die")
+        self.at("Setsid")
+        self.call("setsid")
+        if terminal:
+            self.at("Setctty", "process.terminal")
+            self.call("ioctl", 0, TIOCSCTTY, 0)
 
     def ready(self) -> None:
         """Say READY to the parent, and let go of the sync pipe."""
         self.at("ReadFromChild")
         self.call("write", self.pipe, READY, len(READY), zero="fail")
         self.call("close", self.pipe)
+
+    def close_on_exec(self) -> None:
+        """Let the exec close the sync pipe: where there is no `start`, that tells the parent."""
+        self.at("Execv")
+        self.call("fcntl", self.pipe, F_SETFD, FD_CLOEXEC)
 
     def wait(self, also: "tuple[int, ...]" = ()) -> None:
         """Wait for a byte from `start`, and say on the status FIFO that this one was it.
@@ -343,8 +394,8 @@ class FinishList:
         self._record(-1, (0, Saved(_STATUS)), _IGNORED, ("start failed", None, None), False)
         self.label(done)
 
-    def execve(self, path: str, argv: "list[str]", env: "list[str]") -> None:
-        """Become the container's program; or tell `start`, and standard error, why not."""
+    def execve(self, path: str, argv: "list[str]", env: "list[str]", *, say: bool = True) -> None:
+        """Become the container's program; or tell `start` why not, and with `say` the user, too."""
         self.at(EXEC, "process.args[0]", path)
         arguments = Array([_bytes(text) for text in argv])
         environment = Array([_bytes(text) for text in env])
@@ -352,6 +403,9 @@ class FinishList:
         self.call("execve", program, arguments, environment, save=_EXEC_RESULT, error="exec failed")
         self.label("exec failed")
         self.call("write", self.status, Address(_FAULT), RECORD_SIZE, error=None)
+        if not say:
+            self.compare(0, 0, equal="die")
+            return
         for errno in _EXEC_ERRNOS:
             self.compare(Saved(_EXEC_RESULT), -errno, equal=f"exec failed: {errno}")
         for errno in (0, *_EXEC_ERRNOS):
@@ -398,7 +452,7 @@ class FinishList:
             ]
             body.append(pack(number, *arguments, loop.SCRATCH + 8 * save, *pointers, retry))
         body.append(struct.pack(f"<{len(values)}Q", *values))
-        return loop.elf(b"".join(body + strings))
+        return loop.elf(self.machine, b"".join(body + strings))
 
 
 # Why the kernel refuses a program, as far as words for it are worth their bytes.

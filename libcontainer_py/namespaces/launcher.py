@@ -4,7 +4,8 @@ The program (an engine) starts it and sends one request over a sync pipe; the la
 `exec_` does, with CLONE_PARENT: so the container is the engine's own child, which the engine waits
 for by its pidfd. Then the launcher ends. What it says:
 
-    {"cloned": PID}             as soon as there is a child, with its pidfd
+    {"cloned": PID}             as soon as there is a child, with its pidfd; where namespaces are
+                                joined, each that comes takes the place of the one before
     {"created": true, …}        it waits for `start`; with the warnings, and its terminal's master
     {"error": {...}, …}         or what went wrong; the child, if there was one, is killed
     {"raised": KIND, …}         the same, where it is not a StepError
@@ -14,9 +15,12 @@ import _signal
 import posix
 import sys
 
-from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError
+from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError, WrongState
 from libcontainer_py.linux.wait import wait_for_end
-from libcontainer_py.namespaces.exec import Created, Options, exec_, has_threads
+from libcontainer_py.namespaces.clone import has_threads
+from libcontainer_py.namespaces.created import Created
+from libcontainer_py.namespaces.exec import Options, exec_
+from libcontainer_py.namespaces.execin import ExecOptions, exec_in
 from libcontainer_py.syncpipe.pipe import SyncPipe, decode, error_message, error_of, new_sync_pipe
 
 TYPE_CHECKING = False
@@ -49,11 +53,34 @@ def launch(root: str, container_id: str, bundle: str, options: Options) -> Creat
         what `exec_` raises
         Error: the launcher could not be started, or ended without an answer
     """
+    return _launch(
+        {"kind": "create", "root": root, "id": container_id, "bundle": bundle},
+        options,
+        options.listen_fds + options.preserve_fds,
+    )
+
+
+def launch_in(
+    root: str, container_id: str, process: "dict[str, Any]", options: ExecOptions
+) -> Created:
+    """Do what `exec_in` does, from a program with threads.
+
+    Raises:
+        what `exec_in` raises
+        Error: the launcher could not be started, or ended without an answer
+    """
+    return _launch(
+        {"kind": "exec", "root": root, "id": container_id, "process": process},
+        options,
+        options.preserve_fds,
+    )
+
+
+def _launch(request: "dict[str, Any]", options: "Options | ExecOptions", preserved: int) -> Created:
     import os
     import subprocess
 
     ours, theirs = new_sync_pipe()
-    preserved = tuple(range(3, 3 + options.listen_fds + options.preserve_fds))
     words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", PROGRAM, str(theirs.fileno())]
     places = [_PACKAGE, *(place for place in sys.path if os.path.isabs(place))]
     try:
@@ -63,10 +90,10 @@ def launch(root: str, container_id: str, bundle: str, options: Options) -> Creat
             stdin=options.stdio[0],
             stdout=options.stdio[1],
             stderr=options.stdio[2],
-            pass_fds=(theirs.fileno(), *preserved),
+            pass_fds=(theirs.fileno(), *range(3, 3 + preserved)),
         ):
             theirs.close()
-            ours.send(_request(root, container_id, bundle, options))
+            ours.send(request | {"options": _words(options)})
             return _await_created(ours)
     finally:
         ours.close()
@@ -77,8 +104,11 @@ def _await_created(pipe: SyncPipe) -> Created:
     pid = pidfd = -1
     try:
         answer, fds = _receive(pipe)
-        if "cloned" in answer:
-            pid, pidfd = answer["cloned"], fds[0]
+        while "cloned" in answer:
+            before, pidfd = pidfd, fds[0]
+            pid = answer["cloned"]
+            if before >= 0:
+                _reap(before)  # it has cloned this one, and is done
             answer, fds = _receive(pipe)
         if "created" not in answer:
             raise _error(answer)
@@ -117,18 +147,18 @@ def main(fd: int) -> None:
     request = pipe.receive()
     if request is None:
         return
-    options = Options(
-        listen_fds=request["listen_fds"],
-        preserve_fds=request["preserve_fds"],
-        pid_file=request["pid_file"],
-        no_pivot=request["no_pivot"],
-        no_new_keyring=request["no_new_keyring"],
-        console_socket=request["console_socket"],
-        detach=request["detach"],
-        cloned=lambda pid, pidfd: pipe.send({"cloned": pid}, (pidfd,)),
-    )
+    words = request["options"]
+
+    def cloned(pid: int, pidfd: int) -> None:
+        pipe.send({"cloned": pid}, (pidfd,))
+
     try:
-        created = exec_(request["root"], request["id"], request["bundle"], options)
+        if request["kind"] == "create":
+            options = Options(**words, cloned=cloned)
+            created = exec_(request["root"], request["id"], request["bundle"], options)
+        else:
+            exec_options = ExecOptions(**words, cloned=cloned)
+            created = exec_in(request["root"], request["id"], request["process"], exec_options)
     except Error as error:
         pipe.send(_error_message(error))
     except OSError as error:
@@ -138,19 +168,10 @@ def main(fd: int) -> None:
         pipe.send({"created": True, "warnings": created.warnings}, fds)
 
 
-def _request(root: str, container_id: str, bundle: str, options: Options) -> "dict[str, Any]":
-    return {
-        "root": root,
-        "id": container_id,
-        "bundle": bundle,
-        "listen_fds": options.listen_fds,
-        "preserve_fds": options.preserve_fds,
-        "pid_file": options.pid_file,
-        "no_pivot": options.no_pivot,
-        "no_new_keyring": options.no_new_keyring,
-        "console_socket": options.console_socket,
-        "detach": options.detach,
-    }
+def _words(options: "Options | ExecOptions") -> "dict[str, Any]":
+    """Say options in a message; the standard streams are the launcher's own."""
+    names = set(options.__slots__) - {"cloned", "stdio"}
+    return {name: getattr(options, name) for name in sorted(names)}
 
 
 def _error_message(error: Error) -> "dict[str, Any]":
@@ -169,7 +190,7 @@ def _error(answer: "dict[str, Any]") -> Error:
     elif answer["raised"] == ConfigError.__name__:
         error = ConfigError(answer["text"], answer["field"])
     else:
-        known = {kind.__name__: kind for kind in (Exists, NotFound)}
+        known = {kind.__name__: kind for kind in (Exists, NotFound, WrongState)}
         error = known.get(answer["raised"], Error)(answer["text"])
     for note in answer["notes"]:
         error.add_note(note)

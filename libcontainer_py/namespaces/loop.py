@@ -15,6 +15,9 @@ first two words of the scratch memory: that is what a record of a failure is.
 
 The file is mapped once, read-only and executable: headers, code, entries, words, strings. Scratch
 memory is a second segment of zeroes. Nothing else is in the process: a waiting container is this.
+
+All addresses are the same on every architecture: the code begins with the handler of signals, and
+is padded to one size.
 """
 
 import _struct as struct
@@ -22,13 +25,20 @@ import _struct as struct
 BASE = 0x400000  # where the file is mapped
 SCRATCH = 0x10000000  # the scratch memory: further off than the longest list
 SCRATCH_SIZE = 4096
+# Kernels for aarch64 have pages of 4, 16 or 64 KiB, and must map both segments with any of them.
+_LARGEST_PAGE = 0x10000
+
 ENTRY = struct.Struct("<q11Q")
 _FAULT = struct.Struct("<Qq")
 
-# x86_64. The text is assembled with binutils and compared with the bytes by a test.
+# The texts are assembled with binutils and compared with the bytes by a test.
 ASSEMBLY_X86_64 = """
-start:                          # the entries begin where the code ends
-        lea     rbx, [rip + entries]
+handler:                        # of SIGTERM and the like: exit_group(128 + signal)
+        add     edi, 128
+        mov     eax, 231
+        syscall
+        .org    16, 0x90
+start:  lea     rbx, [rip + entries]
 next:   mov     rax, [rbx + 8]
         mov     rdi, [rax]
         mov     rax, [rbx + 16]
@@ -66,35 +76,82 @@ error:  mov     [0x10000000], rbx
         mov     [0x10000008], rax
         mov     rbx, [rbx + 64]
         jmp     next
-handler:                        # of SIGTERM and the like: exit_group(128 + signal)
-        add     edi, 128
-        mov     eax, 231
-        syscall
-        .balign 8, 0x90
+        .org    144, 0x90
 entries:
 """
 
 CODE_X86_64 = bytes.fromhex(
-    "488d1d89000000488b4308488b38488b4310488b30488b4318488b10488b4320"
-    "4c8b10488b43284c8b00488b43304c8b08488b034885c078110f054883f8fc75"
-    "0f48837b580075bfeb064889f84829f0488b4b384889014885c0780e7406488b"
-    "5b50eba3488b5b48eb9d48891c25000000104889042508000010488b5b40eb87"
-    "81c780000000b8e70000000f050f1f00"
+    "81c780000000b8e70000000f05909090488d1d79000000488b4308488b38488b"
+    "4310488b30488b4318488b10488b43204c8b10488b43284c8b00488b43304c8b"
+    "08488b034885c078110f054883f8fc750f48837b580075bfeb064889f84829f0"
+    "488b4b384889014885c0780e7406488b5b50eba3488b5b48eb9d48891c250000"
+    "00104889042508000010488b5b40eb87"
 )
-HANDLER_X86_64 = 0x80  # where `handler` is, from the code's beginning
 
-_HEADERS = 64 + 2 * 56
-CODE = BASE + _HEADERS
-HANDLER = CODE + HANDLER_X86_64
-ENTRIES = CODE + len(CODE_X86_64)
+# The kernel changes x0 alone in a system call: x10 and x19 are what they were.
+ASSEMBLY_AARCH64 = """
+handler:                        // of SIGTERM and the like: exit_group(128 + signal)
+        add     w0, w0, #128
+        mov     x8, #94
+        svc     #0
+        .org    16
+start:  adr     x19, entries
+next:   ldp     x8, x9, [x19]
+        ldr     x0, [x9]
+        ldp     x9, x10, [x19, #16]
+        ldr     x1, [x9]
+        ldr     x2, [x10]
+        ldp     x9, x10, [x19, #32]
+        ldr     x3, [x9]
+        ldr     x4, [x10]
+        ldp     x9, x10, [x19, #48]
+        ldr     x5, [x9]
+        tbnz    x8, #63, compare
+        svc     #0
+        cmn     x0, #4          // EINTR
+        b.ne    save
+        ldr     x9, [x19, #88]
+        cbnz    x9, next
+        b       save
+compare:
+        sub     x0, x0, x1
+save:   str     x0, [x10]
+        tbnz    x0, #63, error
+        cbz     x0, zero
+        ldr     x19, [x19, #80]
+        b       next
+zero:   ldr     x19, [x19, #72]
+        b       next
+error:  mov     x9, #0x10000000
+        stp     x19, x0, [x9]
+        ldr     x19, [x19, #64]
+        b       next
+        .org    144
+entries:
+"""
+
+CODE_AARCH64 = bytes.fromhex(
+    "00000211c80b80d2010000d40000000013040010682640a9200140f9692a41a9"
+    "210140f9420140f9692a42a9230140f9440140f9692a43a9250140f9e800f8b7"
+    "010000d41f1000b1a1000054692e40f929feffb502000014000001cb400100f9"
+    "c000f8b7600000b4732a40f9eaffff17732640f9e8ffff170900a2d2330100a9"
+    "732240f9e4ffff170000000000000000"
+)
+
+HANDLER = BASE + 64 + 2 * 56  # behind the headers: the code
+START = HANDLER + 16
+ENTRIES = HANDLER + 144
 
 _PT_LOAD, _PF_X, _PF_W, _PF_R = 1, 1, 2, 4
-_ET_EXEC, _EM_X86_64 = 2, 62
+_ET_EXEC, _EM_X86_64, _EM_AARCH64 = 2, 62, 183
+
+_PROGRAM = {"x86_64": (_EM_X86_64, CODE_X86_64), "aarch64": (_EM_AARCH64, CODE_AARCH64)}
 
 
-def elf(body: bytes) -> bytes:
-    """Put the headers and the loop before the entries, words and strings (elf(5))."""
-    size = _HEADERS + len(CODE_X86_64) + len(body)
+def elf(machine: str, body: bytes) -> bytes:
+    """Put the headers and the machine's loop before the entries, words and strings (elf(5))."""
+    number, code = _PROGRAM[machine]
+    size = ENTRIES - BASE + len(body)
     header = struct.pack(
         "<4sBBB9xHHIQQQIHHHHHH",
         b"\x7fELF",
@@ -102,9 +159,9 @@ def elf(body: bytes) -> bytes:
         1,  # little endian
         1,
         _ET_EXEC,
-        _EM_X86_64,
+        number,
         1,
-        CODE,
+        START,
         64,  # where the program headers are
         0,
         0,
@@ -115,11 +172,15 @@ def elf(body: bytes) -> bytes:
         0,
         0,
     )
-    text = struct.pack("<IIQQQQQQ", _PT_LOAD, _PF_R | _PF_X, 0, BASE, BASE, size, size, 4096)
-    scratch = struct.pack(
-        "<IIQQQQQQ", _PT_LOAD, _PF_R | _PF_W, 0, SCRATCH, SCRATCH, 0, SCRATCH_SIZE, 4096
+    text = _segment(_PF_R | _PF_X, BASE, size, size)
+    scratch = _segment(_PF_R | _PF_W, SCRATCH, 0, SCRATCH_SIZE)
+    return header + text + scratch + code + body
+
+
+def _segment(flags: int, address: int, in_file: int, in_memory: int) -> bytes:
+    return struct.pack(
+        "<IIQQQQQQ", _PT_LOAD, flags, 0, address, address, in_file, in_memory, _LARGEST_PAGE
     )
-    return header + text + scratch + CODE_X86_64 + body
 
 
 def position(record: bytes) -> "tuple[int, int]":

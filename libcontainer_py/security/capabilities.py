@@ -4,6 +4,7 @@ See capabilities(7) for the rules that the order below follows.
 """
 
 from libcontainer_py.errors import StepError
+from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import PR_SET_KEEPCAPS
 
 TYPE_CHECKING = False
@@ -132,6 +133,15 @@ def name(number: int) -> str:
 def names(mask: int) -> str:
     """Spell a mask as names, for a message."""
     return ", ".join(name(number) for number in range(mask.bit_length()) if mask >> number & 1)
+
+
+def raise_all_ambient() -> None:
+    """Make every permitted capability ambient: then an exec keeps it for whoever is not root."""
+    _effective, permitted, _inheritable = syscalls.capget()
+    syscalls.capset(permitted, permitted, permitted)
+    for number in range(permitted.bit_length()):
+        if permitted >> number & 1:
+            syscalls.cap_ambient_raise(number)
 
 
 def prove(sets: Sets, held: int) -> None:

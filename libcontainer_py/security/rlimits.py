@@ -7,6 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from libcontainer_py.namespaces.finish import FinishList as Calls
+
 # include/uapi/asm-generic/resource.h
 RLIMITS = {
     "RLIMIT_CPU": 0,
@@ -28,10 +30,17 @@ RLIMITS = {
 }
 
 
-def set_rlimits(pid: int, rlimits: "list[dict[str, Any]]") -> None:
+NPROC = RLIMITS["RLIMIT_NPROC"]
+
+
+def set_rlimits(pid: int, rlimits: "list[dict[str, Any]]", *, nproc_later: bool = False) -> None:
     """Set `process.rlimits` on a process. The parent does it, when the child's Python is over.
 
     Inside a user namespace they could not be raised, and small ones would end Python.
+
+    Args:
+        nproc_later: the process has still one to clone: RLIMIT_NPROC is raised where it must be,
+            but what `lower_nproc` says comes behind that
 
     Raises:
         ConfigError: a type that does not exist
@@ -42,8 +51,12 @@ def set_rlimits(pid: int, rlimits: "list[dict[str, Any]]") -> None:
         number = RLIMITS.get(rlimit["type"])
         if number is None:
             raise ConfigError(f"there is no {rlimit['type']}", f"{field}.type")
+        soft, hard = rlimit["soft"], rlimit["hard"]
         try:
-            syscalls.prlimit(pid, number, rlimit["soft"], rlimit["hard"])
+            if number == NPROC and nproc_later:
+                present = syscalls.prlimit_get(pid, number)
+                soft, hard = max(soft, present[0]), max(hard, present[1])
+            syscalls.prlimit(pid, number, soft, hard)
         except OSError as error:
             raise StepError(
                 "SetRlimits",
@@ -52,3 +65,11 @@ def set_rlimits(pid: int, rlimits: "list[dict[str, Any]]") -> None:
                 field=field,
                 hint="raising a hard limit needs CAP_SYS_RESOURCE" if error.errno == 1 else None,
             ) from None
+
+
+def lower_nproc(calls: "Calls", rlimits: "list[dict[str, Any]]") -> None:
+    """Record RLIMIT_NPROC as asked for: lower than before, if it is another, which anybody may."""
+    for index, rlimit in enumerate(rlimits):
+        if RLIMITS.get(rlimit["type"]) == NPROC:
+            calls.at("SetRlimits", f"process.rlimits[{index}]")
+            calls.prlimit(NPROC, rlimit["soft"], rlimit["hard"])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # To be counted up when another filter would be made of the same profile, or kept differently.
 _FORMAT = 1
 
+_FLAGS = struct.Struct("=I")
 # flags; of the libseccomp that compiled it: size, time in ns, and the length of the path that
 # follows, before the instructions
 _HEADER = struct.Struct("=IqqH")
@@ -34,6 +35,15 @@ class Filter:
 
     def __init__(self, instructions: bytes, flags: int) -> None:
         self.instructions, self.flags = instructions, flags
+
+    def pack(self) -> bytes:
+        """Give what `unpack` makes the same filter of."""
+        return _FLAGS.pack(self.flags) + self.instructions
+
+
+def unpack(data: bytes) -> Filter:
+    """Get a filter back from `Filter.pack`."""
+    return Filter(data[_FLAGS.size :], _FLAGS.unpack_from(data)[0])
 
 
 def compile_filter(profile: "dict[str, Any]", cache_dir: "str | None") -> Filter:

@@ -7,17 +7,26 @@ write(2). The pipe also ties the child's life to the parent's: at its end of fil
 From the child come, in this order:
 
     {"step": NAME}              before each step: what it died in, if it dies
+    {"cloned": PID}             where namespaces are joined: the joiner's only message, with the
+                                pidfd of the child, which says the rest
+    {"entered": true}           where a pid namespace is joined: it is in all the others
+    {"sources": true}           step 6: its root is there; it waits for who makes the mounts that
+                                it can't make itself, where there are any
     {"mounts": true}            step 6: its mounts are made; it waits for an answer
     {"console": true}           step 7: with the master of the terminal, where there is one
     {"finish": [...], …}        step 7: Python's work is over; it waits for an answer. With the
                                 steps of the finish list (`records.step_at`)
+    ENTERED and a pid           the finish list, where a pid namespace is joined: the process that
+                                is in it, and waits for a byte
     READY                       the finish list: everything is dropped, it waits for `start`
     {"error": {...}}            or, at any point, what went wrong; the last message
     a record of a failure       the same from the finish list
 
 From the parent:
 
-    {"go": true}                the cgroups (and maps) are there: begin
+    {"go": true, …}             the cgroups and maps are there: begin; with who to be (`ids`) in
+                                another user namespace
+    {"sources": true}           with another such pipe, to ask for descriptors of mounts
     {"ok": true, …}             an answer to `mounts` and to `finish`; to the first, where there are
                                 hooks, with the states that the child's own hooks read
 """
@@ -26,7 +35,7 @@ import _socket
 import posix
 
 from libcontainer_py import jsontext
-from libcontainer_py.errors import StepError
+from libcontainer_py.errors import ConfigError, StepError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +60,11 @@ class SyncPipe:
     def __init__(self, socket: "_socket.socket") -> None:
         self._socket = socket
         self.step = "clone"
+
+    @classmethod
+    def of_fd(cls, fd: int) -> "SyncPipe":
+        """Take over a descriptor of an end."""
+        return cls(_socket.socket(fileno=fd))
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -123,10 +137,19 @@ class SyncPipe:
         Raises:
             StepError: another came, or the end of file
         """
-        message = self.receive()
-        if message is None or kind not in message:
+        return self.expect_fds(kind, 0)[0]
+
+    def expect_fds(self, kind: str, max_fds: int = 253) -> "tuple[dict[str, Any], list[int]]":
+        """The same, with descriptors.
+
+        Raises:
+            StepError: as `expect`
+        """
+        data, fds = self.receive_bytes(max_fds)
+        message = decode(data) if data else {}
+        if kind not in message:
             raise StepError("ReadFromParent", 0, "the parent is gone")
-        return message
+        return message, fds
 
 
 def decode(data: bytes) -> "dict[str, Any]":
@@ -152,6 +175,19 @@ def new_sync_pipe() -> "tuple[SyncPipe, SyncPipe]":
     """
     parent, child = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     return SyncPipe(parent), SyncPipe(child)
+
+
+def as_step_error(
+    error: BaseException, step: "str | None" = None, field: "str | None" = None
+) -> StepError:
+    """Make of whatever was raised what can be sent; `step` and `field` where it knows none."""
+    if isinstance(error, OSError):
+        return StepError.of(error, step, field)
+    known = error.field if isinstance(error, ConfigError) else None
+    what = str(error) if known is None else str(error).removeprefix(f"{known}: ")
+    if not isinstance(error, ConfigError):
+        what = f"{type(error).__name__}: {quoted(what)}"
+    return StepError(step, 0, what, field=known or field)
 
 
 def error_message(error: StepError) -> "dict[str, Any]":

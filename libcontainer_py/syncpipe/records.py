@@ -1,10 +1,14 @@
-"""What a finish list says: on the sync pipe READY, on the status FIFO of `start` STARTED; and after
-it, or instead of READY, the record of a failure: the entry's address and the call's result.
+"""What a finish list says.
+
+On the sync pipe a pid, where it enters a pid namespace, and READY; on the status FIFO of `start`
+STARTED. After it, or instead of READY, the record of a failure: the entry's address and the call's
+result.
 """
 
 RECORD_SIZE = 16
 READY = b"READY\0\0\0" + bytes(RECORD_SIZE - 8)
 STARTED = b"S"
+ENTERED_SIZE = 8  # a pid, as the parent sees it: of the process that is in a joined pid namespace
 
 # The names of the steps that come after READY.
 START_HOOK = "startContainer"

@@ -22,7 +22,7 @@ TOO_SLOW = {
     *("attr", "attrs", "jsonschema", "prctl", "pyroute2", "referencing", "rpds"),
 }
 
-HOT = ("create", "state", "start", "kill", "delete", "run")
+HOT = ("create", "state", "start", "pause", "resume", "ps", "kill", "delete", "run")
 # These make no system call that `posix` lacks, and prepare no container.
 LIGHT = ("state", "start", "kill")
 HEAVY = {"_ctypes", *(f"libcontainer_py.{name}" for name in ("cgroups", "linux", "mount", "spec"))}
@@ -50,6 +50,9 @@ def imports(lcpy: "Lcpy", bundle: "Bundle", tmp_path: Path) -> dict[str, set[str
         "create": ["create", "--bundle", waiting, container],
         "state": ["state", container],
         "start": ["start", container],
+        "pause": ["pause", container],
+        "resume": ["resume", container],
+        "ps": ["ps", container],
         "kill": ["kill", container, "KILL"],
         "delete": ["delete", "--force", container],
         "run": ["run", "--bundle", brief, another],

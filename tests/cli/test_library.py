@@ -412,6 +412,42 @@ def test_sockets_to_listen_on(program: Program) -> None:
     assert said == "1 1\n0 1 2 3 4 5\n"
 
 
+def test_what_it_uses_and_may_use(program: Program) -> None:
+    program(
+        """
+        from libcontainer_py.spec.model import Pids, Resources
+        with runtime.run(id, bundle) as container:
+            before = fds()
+            assert container.pids() == [container.process.pid]
+            container.pause()
+            assert container.status == "paused"
+            raises(WrongState, container.pause)
+            container.resume()
+            raises(WrongState, container.resume)
+            assert container.status == "running"
+            container.update({"pids": {"limit": 7}})
+            assert container.stats()["pids"] == {"current": 1, "limit": 7}
+            container.update(Resources(pids=Pids(limit=8)))
+            assert container.stats()["pids"] == {"current": 1, "limit": 8}
+            for wrong in ({"pids": 7}, {"cpu": {"shares": "x"}}, [], Pids(limit=3)):
+                raises((ConfigError, TypeError), container.update, wrong)
+            raises(ConfigError, container.events, 0)
+            raises(ConfigError, container.events, -1.5)
+            events = container.events(0.02)
+            assert [next(events)["type"] for _ in range(3)] == ["stats"] * 3
+            container.kill(9)
+            assert all(event["type"] == "stats" for event in events)
+            assert container.process.wait(10) == -9
+            assert container.pids() == []
+            for call in (container.stats, container.pause, container.events):
+                raises(WrongState, call)
+            raises(WrongState, container.update, {})
+            assert fds() == before
+        raises(NotFound, container.pids)
+        """
+    )
+
+
 def test_the_caller_is_left_as_it_was(program: Program) -> None:
     """Its namespaces, ids, signals, umask, directory and cgroups."""
     program(

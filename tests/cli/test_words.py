@@ -227,7 +227,6 @@ def test_spec_without_a_bundle(lcpy: "Lcpy", tmp_path: Path) -> None:
     [
         (["--systemd-cgroup", "state", "x"], "--systemd-cgroup is not built yet"),
         (["--rootless=true", "state", "x"], "--rootless=true is not built yet"),
-        (["spec", "--rootless"], "not built yet"),
     ],
 )
 def test_what_is_not_built_is_said(

@@ -1,8 +1,10 @@
 """cgroup v1 on the real kernel: made, joined, limited, frozen, killed, removed."""
 
+import contextlib
 import errno
 import itertools
 import json
+import mmap
 import os
 import shutil
 import stat
@@ -17,17 +19,28 @@ import pytest
 
 from libcontainer_py import jsontext
 from libcontainer_py.cgroups import directories, processes
+from libcontainer_py.cgroups.hugetlb import page_sizes
 from libcontainer_py.cgroups.manager import load, manager
 from libcontainer_py.cgroups.v1 import V1
 from libcontainer_py.errors import ConfigError, StepError
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import CLONE_INTO_CGROUP, CLONE_NEWUSER
 
-pytestmark = pytest.mark.usefixtures("machine_unchanged")
+pytestmark = [
+    pytest.mark.usefixtures("machine_unchanged"),
+    pytest.mark.skipif(
+        os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
+        reason="cgroup v1 is not here: v2 has its controllers",
+    ),
+]
 
 PREFIX = f"lcpy-test-{os.getpid()}-cg"
 MIB = 1 << 20
 SIGCHLD = 17
+# A block device, and a size of huge pages: any will do.
+DISK = Path("/sys/block", min(os.listdir("/sys/block")), "dev").read_text().strip()
+MAJOR, MINOR = map(int, DISK.split(":"))
+PAGE = page_sizes()[0]
 
 _numbers = itertools.count()
 
@@ -380,14 +393,23 @@ def test_the_entrance_needs_no_grace_period(cgroups: V1) -> None:
             str(32 * MIB),
         ),
         ({"memory": {"swappiness": 7}}, "memory", "memory.swappiness", "7"),
-        (
-            {"memory": {"kernelTCP": 16 * MIB}},
-            "memory",
-            "memory.kmem.tcp.limit_in_bytes",
-            str(16 * MIB),
-        ),
         ({"memory": {"useHierarchy": True}}, "memory", "memory.use_hierarchy", "1"),
         ({"blockIO": {"weight": 0}, "network": {}, "unified": {}}, "pids", "pids.max", "max"),
+        ({"blockIO": {"weight": 333}}, "blkio", "blkio.bfq.weight", "333"),
+        *(
+            (
+                {"blockIO": {key: [{"major": MAJOR, "minor": MINOR, "rate": 9000}]}},
+                "blkio",
+                f"blkio.throttle.{file}_device",
+                f"{DISK} 9000",
+            )
+            for key, file in (
+                ("throttleReadBpsDevice", "read_bps"),
+                ("throttleWriteBpsDevice", "write_bps"),
+                ("throttleReadIOPSDevice", "read_iops"),
+                ("throttleWriteIOPSDevice", "write_iops"),
+            )
+        ),
     ],
 )
 def test_limits_are_what_the_kernel_has(
@@ -397,6 +419,87 @@ def test_limits_are_what_the_kernel_has(
     cgroups.set(resources)
     cgroups.set_memory(resources)
     assert read(cgroups, subsystem, file) == expected
+
+
+@pytest.fixture
+def handed_down() -> Iterator[None]:
+    """Leave the root of the unified hierarchy as it was."""
+    control = Path("/sys/fs/cgroup/unified/cgroup.subtree_control")
+    before = control.read_text().split()
+    yield
+    for controller in control.read_text().split():
+        if controller not in before:
+            with contextlib.suppress(OSError):  # another run needs it
+                control.write_text("-" + controller)
+
+
+@pytest.mark.usefixtures("handed_down")
+def test_huge_pages_are_limited_where_the_unified_hierarchy_has_them(cgroups: V1) -> None:
+    """A hybrid host: runc has no limit of them then."""
+    resources = {"hugepageLimits": [{"pageSize": PAGE, "limit": 0}]}
+    cgroups.create(resources)
+    cgroups.set(resources)
+    assert read(cgroups, "", f"hugetlb.{PAGE}.max") == "0"
+    assert read(cgroups, "", f"hugetlb.{PAGE}.rsvd.max") == "0"
+    assert cgroups.stats()["hugetlb"][PAGE] == {"failcnt": 0}
+    with pytest.raises(StepError, match="no huge pages of that size") as caught:
+        cgroups.set(
+            {"hugepageLimits": [*resources["hugepageLimits"], {"pageSize": "3MB", "limit": 0}]}
+        )
+    assert caught.value.field == "linux.resources.hugepageLimits[1].pageSize"
+
+
+@pytest.mark.parametrize(
+    ("block_io", "field", "why"),
+    [
+        ({"weight": 5000}, "weight", "out of range"),
+        ({"leafWeight": 500}, "leafWeight", "no such file"),
+        (
+            {"weightDevice": [{"major": 9999, "minor": 1, "weight": 5}]},
+            "weightDevice[0].weight",
+            "no such block device",
+        ),
+        ({"weightDevice": [{"major": 9, "minor": 1}]}, "weightDevice[0]", "needs a weight or a"),
+        (
+            {"throttleReadBpsDevice": [{"major": 9999, "minor": 1, "rate": 5}]},
+            "throttleReadBpsDevice[0]",
+            "no such block device",
+        ),
+    ],
+)
+def test_block_devices_that_can_not_be_limited(
+    cgroups: V1, block_io: "dict[str, Any]", field: str, why: str
+) -> None:
+    cgroups.create({})
+    with pytest.raises((ConfigError, StepError), match=why) as caught:
+        cgroups.set({"blockIO": block_io})
+    assert isinstance(caught.value, ConfigError | StepError)
+    assert caught.value.field == "linux.resources.blockIO." + field
+
+
+def test_a_throttle_slows(cgroups: V1, tmp_path: Path) -> None:
+    """On v1 what bypasses the page cache alone is throttled."""
+    disk = os.stat(tmp_path).st_dev
+    if not Path(f"/sys/dev/block/{os.major(disk)}:{os.minor(disk)}").exists():
+        pytest.skip("the temporary directory is on no block device")
+    resources = {
+        "blockIO": {
+            "throttleWriteBpsDevice": [
+                {"major": os.major(disk), "minor": os.minor(disk), "rate": MIB}
+            ]
+        }
+    }
+    cgroups.create(resources)
+    cgroups.set(resources)
+
+    def work() -> None:
+        fd = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT | os.O_DIRECT)
+        for _block in range(3):
+            os.write(fd, mmap.mmap(-1, 256 * 1024))
+
+    began = time.monotonic()
+    assert in_child(cgroups, work) == 0
+    assert time.monotonic() - began > 0.4
 
 
 @pytest.mark.parametrize(
@@ -434,10 +537,12 @@ def test_a_refused_limit_names_its_field(
     [
         ({"cpu": {"shares": 1}}, "linux.resources.cpu.shares"),
         ({"unified": {"memory.high": "1"}}, "linux.resources.unified"),
-        ({"blockIO": {"weight": 10}}, "linux.resources.blockIO"),
-        ({"hugepageLimits": [{"pageSize": "2MB", "limit": 1}]}, "linux.resources.hugepageLimits"),
         ({"rdma": {"mlx5_1": {"hcaHandles": 3}}}, "linux.resources.rdma"),
-        ({"network": {"classID": 5}}, "linux.resources.network"),
+        ({"network": {"classID": 5}}, "linux.resources.network.classID"),
+        (
+            {"network": {"priorities": [{"name": "lo", "priority": 0}]}},
+            "linux.resources.network.priorities",
+        ),
     ],
 )
 def test_what_cannot_be_limited_is_refused(

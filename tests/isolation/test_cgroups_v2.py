@@ -10,6 +10,7 @@ import itertools
 import json
 import mmap
 import os
+import select
 import shutil
 import signal
 import stat
@@ -22,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from libcontainer_py import jsontext
-from libcontainer_py.cgroups import devices_v2, limits_v2
+from libcontainer_py.cgroups import devices_v2, levels_v2, limits_v2, stats
+from libcontainer_py.cgroups.hugetlb import page_sizes
+from libcontainer_py.cgroups.interface import Entrance
 from libcontainer_py.cgroups.manager import load, manager
 from libcontainer_py.cgroups.v2 import V2
 from libcontainer_py.errors import ConfigError, StepError
@@ -42,6 +45,14 @@ HOST = Path("/sys/fs/cgroup")
 PREFIX = f"lcpy-test-{os.getpid()}-v2-"
 MIB = 1 << 20
 SIGCHLD = 17
+# Any block device.
+DISK = dict(
+    zip(
+        ("major", "minor"),
+        map(int, Path("/sys/block", min(os.listdir("/sys/block")), "dev").read_text().split(":")),
+        strict=True,
+    )
+)
 
 _numbers = itertools.count()
 
@@ -280,7 +291,7 @@ def test_one_that_hands_controllers_down_is_refused(cgroups: V2) -> None:
     controllers("hugetlb")
     cgroups.create({})
     at(cgroups, "cgroup.subtree_control").write_text("+hugetlb")
-    with pytest.raises(StepError, match="it hands the controller hugetlb down"):
+    with pytest.raises(StepError, match="it hands controllers down"):
         v2(cgroups.paths[""][len(str(HOST)) :]).create({})
 
 
@@ -624,7 +635,13 @@ def test_a_limit_below_what_is_used_is_an_error(cgroups: V2) -> None:
         ({"memory": {"swappiness": 60}}, "memory.swappiness"),
         ({"memory": {"disableOOMKiller": True}}, "memory.disableOOMKiller"),
         ({"cpu": {"realtimeRuntime": 95000}}, "cpu.realtimeRuntime"),
-        ({"hugepageLimits": [{"pageSize": "2MB", "limit": 1}]}, "hugepageLimits"),
+        ({"network": {"classID": 5}}, "network.classID"),
+        ({"network": {"priorities": [{"name": "lo", "priority": 5}]}}, "network.priorities"),
+        ({"blockIO": {"leafWeight": 500}}, "blockIO.leafWeight"),
+        (
+            {"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 500}]}},
+            "blockIO.weightDevice[0].leafWeight",
+        ),
         ({"unified": {"nothing.max": "1"}}, 'unified["nothing.max"]'),
     ],
 )
@@ -689,6 +706,398 @@ def test_a_limit_for_threads_below_a_parent_with_processes(cgroups: V2) -> None:
     assert outcome(cgroups, lambda: None) == 0
 
 
+def test_huge_pages(cgroups: V2) -> None:
+    controllers("hugetlb")
+    size = page_sizes()[0]
+    resources = {"hugepageLimits": [{"pageSize": size, "limit": 0}]}
+    cgroups.create(resources)
+    cgroups.set(resources)
+    for file in ("max", "rsvd.max"):
+        assert at(cgroups, f"hugetlb.{size}.{file}").read_text() == "0\n"
+    with pytest.raises(StepError, match="no huge pages of that size") as caught:
+        cgroups.set({"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]})
+    assert caught.value.field == "linux.resources.hugepageLimits[0].pageSize"
+    with pytest.raises(ConfigError, match="not the size of a page"):
+        cgroups.set({"hugepageLimits": [{"pageSize": "../x", "limit": 0}]})
+
+
+@pytest.mark.parametrize(
+    ("block_io", "file", "line"),
+    [
+        ({"throttleReadBpsDevice": [DISK | {"rate": 9000}]}, "io.max", "rbps=9000"),
+        ({"throttleWriteBpsDevice": [DISK | {"rate": 9000}]}, "io.max", "wbps=9000"),
+        ({"throttleReadIOPSDevice": [DISK | {"rate": 90}]}, "io.max", "riops=90"),
+        ({"throttleWriteIOPSDevice": [DISK | {"rate": 90}]}, "io.max", "wiops=90"),
+    ],
+)
+def test_throttles(cgroups: V2, block_io: "dict[str, Any]", file: str, line: str) -> None:
+    controllers("io")
+    cgroups.create({"blockIO": block_io})
+    cgroups.set({"blockIO": block_io})
+    (said,) = at(cgroups, file).read_text().splitlines()
+    assert said.startswith(f"{DISK['major']}:{DISK['minor']} ")
+    assert line in said.split()
+    ((key, entries),) = block_io.items()
+    cgroups.update({"blockIO": {key: [entries[0] | {"rate": 0}]}})
+    assert at(cgroups, file).read_text() == ""
+
+
+def test_a_weight_of_block_devices(cgroups: V2) -> None:
+    controllers("io")
+    resources = {"blockIO": {"weight": 500}}
+    cgroups.create(resources)
+    if at(cgroups, "io.bfq.weight").exists():
+        cgroups.set(resources)
+        assert at(cgroups, "io.bfq.weight").read_text() == "default 500\n"
+    elif at(cgroups, "io.weight").exists():
+        cgroups.set(resources)
+        assert at(cgroups, "io.weight").read_text() == "default 4950\n"
+    else:
+        with pytest.raises(StepError, match="no scheduler of its can do that"):
+            cgroups.set(resources)
+
+
+# ── while it runs ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_update_changes_what_is_given(cgroups: V2) -> None:
+    controllers("cpu", "memory", "pids")
+    cgroups.create({})
+    steps: list[tuple[dict[str, Any], dict[str, str]]] = [
+        ({"cpu": {"period": 50000}}, {"cpu.max": "max 50000"}),
+        ({"cpu": {"quota": 20000}}, {"cpu.max": "20000 50000"}),
+        ({"cpu": {"period": 40000}}, {"cpu.max": "20000 40000"}),
+        ({"cpu": {"quota": -1}}, {"cpu.max": "max 40000"}),
+        ({"cpu": {"idle": 1}}, {"cpu.idle": "1"}),
+        ({"cpu": {"idle": 0, "shares": 2048}}, {"cpu.idle": "0", "cpu.weight": "174"}),
+        ({"pids": {"limit": 7}}, {"pids.max": "7"}),
+        ({"pids": {"limit": -1}}, {"pids.max": "max"}),
+        (
+            {"memory": {"limit": 32 * MIB, "swap": 64 * MIB}},
+            {"memory.max": str(32 * MIB), "memory.swap.max": str(32 * MIB)},
+        ),
+        ({"memory": {"swap": 48 * MIB}}, {"memory.swap.max": str(16 * MIB)}),
+        ({"memory": {"limit": 16 * MIB}}, {"memory.max": str(16 * MIB)}),
+        ({"unified": {"memory.high": str(8 * MIB)}}, {"memory.high": str(8 * MIB)}),
+        ({"memory": {"limit": -1}}, {"memory.max": "max", "memory.swap.max": "max"}),
+    ]
+    for resources, files in steps:
+        cgroups.update(resources)
+        assert {file: at(cgroups, file).read_text().strip() for file in files} == files
+    with pytest.raises(ConfigError, match="without memory limit"):
+        cgroups.update({"memory": {"swap": 64 * MIB}})
+
+
+def test_update_leaves_the_devices_alone(cgroups: V2, kmsg: str) -> None:
+    cgroups.create({})
+    cgroups.set({"devices": [{"allow": True, "access": "rwm"}]})
+    cgroups.update({"devices": [NOTHING], "unified": {"cgroup.max.depth": "3"}})
+    assert outcome(cgroups, opens(kmsg, os.O_RDONLY)) == 0
+    assert at(cgroups, "cgroup.max.depth").read_text() == "3\n"
+
+
+def test_update_puts_back_what_it_changed(cgroups: V2) -> None:
+    controllers("hugetlb")
+    size = page_sizes()[0]
+    cgroups.create({})
+    limit = {"pageSize": size, "limit": 0}
+    change: dict[str, Any]
+    for change, field in (
+        (
+            {"hugepageLimits": [limit, {"pageSize": "3MB", "limit": 0}]},
+            "hugepageLimits[1].pageSize",
+        ),
+        (
+            {"hugepageLimits": [limit], "unified": {"cgroup.max.depth": "5", "cgroup.no": "1"}},
+            'unified["cgroup.no"]',
+        ),
+    ):
+        with pytest.raises(StepError) as caught:
+            cgroups.update(change)
+        assert caught.value.field == "linux.resources." + field
+        assert not getattr(caught.value, "__notes__", [])
+        assert at(cgroups, f"hugetlb.{size}.max").read_text() == "max\n"
+        assert at(cgroups, "cgroup.max.depth").read_text() == "max\n"
+
+
+def test_update_refuses_what_is_not_there(cgroups: V2) -> None:
+    cgroups.create({})
+    for resources, field in (
+        ({"unified": {"nothing.max": "1"}}, 'unified["nothing.max"]'),
+        ({"network": {"classID": 1}}, "network.classID"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            cgroups.update(resources)
+        assert caught.value.field == "linux.resources." + field
+
+
+def test_statistics(cgroups: V2) -> None:
+    cgroups.create({})
+    pid = born_inside(cgroups, sleep)
+    data = cgroups.stats()
+    assert data["pids"]["current"] == 1
+    assert data["cpu"]["usage"].keys() >= {"kernel", "user"}
+    if stats.pressure_in(cgroups.paths[""] + "/cpu.pressure"):
+        assert data["cpu"]["psi"]["some"].keys() == {"avg10", "avg60", "avg300", "total"}
+    if "hugetlb" in here():
+        assert data["hugetlb"] == {size: {"failcnt": 0} for size in page_sizes()}
+    if "memory" in here():
+        assert data["memory"]["usage"]["limit"] == (1 << 64) - 1
+        assert data["memory"]["cache"] if data["memory"]["raw"]["file"] else True
+    cgroups.kill()
+    os.waitpid(pid, 0)
+
+
+def test_room_for_tasks(cgroups: V2) -> None:
+    cgroups.create({})
+    assert cgroups.pids_room() is None
+    controllers("pids")
+    cgroups.update({"pids": {"limit": 3}})
+    assert cgroups.pids_room() == 3
+    (at(cgroups).parent / "pids.max").write_text("2")
+    assert cgroups.pids_room() == 2
+
+
+def test_memory_that_runs_out_is_told(cgroups: V2) -> None:
+    controllers("memory")
+    resources = {"memory": {"limit": 16 * MIB, "swap": 16 * MIB}}
+    cgroups.create(resources)
+    cgroups.set_memory(resources)
+    watch = cgroups.watch_oom()
+    try:
+        sleeping = born_inside(cgroups, sleep)
+        assert (watch.count(), watch.gone()) == (0, False)
+        assert outcome(cgroups, lambda: bytearray(b"x") * (64 * MIB)) == -signal.SIGKILL
+        assert select.select([watch.fileno()], [], [], 5)[0]
+        assert (watch.count(), watch.count(), watch.gone()) == (1, 0, False)
+        cgroups.kill()
+        os.waitpid(sleeping, 0)
+        assert select.select([watch.fileno()], [], [], 5)[0]
+        assert (watch.count(), watch.gone()) == (0, True)
+    finally:
+        watch.close()
+
+
+def test_without_a_memory_controller_there_is_no_news(cgroups: V2) -> None:
+    cgroups.create({})
+    if "memory" not in here():
+        with pytest.raises(StepError, match="watch out for memory"):
+            cgroups.watch_oom()
+
+
+# ── a second process ────────────────────────────────────────────────────────────────────────────
+
+
+def own_cgroup() -> str:
+    (line,) = (
+        line for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::"
+    )
+    return line[3:]
+
+
+def goes_to(entrance: Entrance, by: str) -> str:
+    """Let a child enter, that did not open the doors, and ask it where it is."""
+    reader, writer = os.pipe()
+    go_reader, go_writer = os.pipe()
+    assert entrance.unified is not None
+    assert entrance.procs is not None
+    if by == "clone":
+        pid, pidfd = syscalls.clone3(CLONE_INTO_CGROUP, SIGCHLD, entrance.unified)
+        os.close(pidfd) if pid else None
+    else:
+        pid = os.fork()
+    if pid == 0:
+        try:
+            if by == "procs":
+                os.write(entrance.procs, b"0")
+            os.read(go_reader, 1)
+            os.write(writer, own_cgroup().encode())
+        finally:
+            os._exit(0)
+    if by == "admit":
+        entrance.admit(pid)
+    os.write(go_writer, b"1")
+    os.waitpid(pid, 0)
+    for fd in (writer, go_reader, go_writer):
+        os.close(fd)
+    with os.fdopen(reader) as pipe:
+        return pipe.read()
+
+
+@pytest.mark.parametrize("by", ["clone", "procs", "admit"])
+@pytest.mark.parametrize("sub", [None, "/", "sub"])
+def test_the_doors(cgroups: V2, by: str, sub: "str | None") -> None:
+    cgroups.create({})
+    at(cgroups, "sub").mkdir()
+    entrance = cgroups.exec_entrance(os.getpid(), {} if sub is None else {"": sub})
+    try:
+        wanted = at(cgroups, "sub" if sub == "sub" else "")
+        assert goes_to(entrance, by) == f"/{wanted.relative_to(HOST)}"
+        assert entrance.tasks == []
+    finally:
+        entrance.close()
+
+
+@pytest.fixture(params=["hugetlb", "pids"])
+def moved(cgroups: V2, request: pytest.FixtureRequest) -> Iterator[int]:
+    """A first process that has moved itself into a cgroup below, and handed a controller down.
+
+    Also one for threads keeps processes out, as long as somebody is in a domain below.
+    """
+    controllers(request.param)
+    cgroups.create({})
+    pid = born_inside(cgroups, sleep)
+    at(cgroups, "init").mkdir()
+    at(cgroups, "other").mkdir()
+    at(cgroups, "init/cgroup.procs").write_text(str(pid))
+    at(cgroups, "cgroup.subtree_control").write_text("+" + request.param)
+    yield pid
+    cgroups.kill()
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("by", ["clone", "procs", "admit"])
+def test_where_the_first_process_is_now(cgroups: V2, moved: int, by: str) -> None:
+    entrance = cgroups.exec_entrance(moved, {})
+    try:
+        assert goes_to(entrance, by) == f"/{at(cgroups, 'init').relative_to(HOST)}"
+    finally:
+        entrance.close()
+    entrance = cgroups.exec_entrance(moved, {"": "other"})
+    try:
+        assert goes_to(entrance, by) == f"/{at(cgroups, 'other').relative_to(HOST)}"
+    finally:
+        entrance.close()
+
+
+def test_it_must_be_below_the_container_s_own(cgroups: V2, moved: int) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(StepError, match=r"error adding pid .* to cgroups: .*busy") as caught:
+        cgroups.exec_entrance(os.getpid(), {})
+    assert caught.value.errno == errno.EBUSY
+    with pytest.raises(StepError, match=r"error adding pid .* to cgroups: .*busy"):
+        cgroups.exec_entrance(moved, {"": "/"})
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_the_container_s_own_can_be_gone(cgroups: V2) -> None:
+    """As runc has it: its first process has moved away, with the host's cgroups in its hands."""
+    elsewhere = HOST / f"{PREFIX}{next(_numbers)}"
+    cgroups.create({})
+    pid = born_inside(cgroups, sleep)
+    elsewhere.mkdir()
+    try:
+        (elsewhere / "cgroup.procs").write_text(str(pid))
+        at(cgroups).rmdir()
+        entrance = cgroups.exec_entrance(pid, {})
+        assert goes_to(entrance, "clone") == f"/{elsewhere.relative_to(HOST)}"
+        entrance.close()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        wait_until(lambda: not (elsewhere / "cgroup.procs").read_text())
+        elsewhere.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("sub", "error", "words"),
+    [
+        ({"": ".."}, ConfigError, r"^bad sub cgroup path: \.\.$"),
+        ({"cpu": "/"}, ConfigError, "^unknown controller cpu in SubCgroupPaths$"),
+        ({"": "none"}, StepError, "error adding pid .* to cgroups: .*no such file or directory"),
+    ],
+)
+def test_where_no_second_process_can_go(
+    cgroups: V2, sub: "dict[str, str]", error: "type[Exception]", words: str
+) -> None:
+    cgroups.create({})
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(error, match=words):
+        cgroups.exec_entrance(os.getpid(), sub)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_threaded_one_lets_everybody_in(cgroups: V2) -> None:
+    """Below a thread root, whatever it hands down."""
+    cgroups.create({})
+    at(cgroups, "threaded").mkdir()
+    at(cgroups, "threaded/cgroup.type").write_text("threaded")
+    assert not levels_v2.refuses_processes(str(at(cgroups)))
+    assert not levels_v2.refuses_processes(str(at(cgroups, "threaded")))
+    assert outcome(cgroups, lambda: None) == 0
+
+
+# ── given to a user of the host ─────────────────────────────────────────────────────────────────
+
+
+def test_what_may_be_given_away_is(cgroups: V2) -> None:
+    cgroups.create({})
+    cgroups.delegate(4242)
+    given = {entry.name for entry in os.scandir(at(cgroups)) if entry.stat().st_uid == 4242}
+    allowed = set(Path("/sys/kernel/cgroup/delegate").read_text().split())
+    assert given == allowed & set(os.listdir(at(cgroups)))
+    assert {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} <= given
+    own = at(cgroups).stat()
+    assert (own.st_uid, own.st_gid) == (4242, 0)
+    assert at(cgroups).parent.stat().st_uid == 0
+
+
+def test_the_owner_can_use_it(cgroups: V2) -> None:
+    cgroups.create({})
+    cgroups.delegate(4242)
+
+    def work() -> None:
+        os.setresuid(4242, 4242, 4242)
+        at(cgroups, "mine").mkdir()
+        at(cgroups, "mine/cgroup.procs").write_text("0")
+        with contextlib.suppress(PermissionError):
+            at(cgroups, "cgroup.max.depth").write_text("0")
+            raise AssertionError("a limit of its own")
+
+    assert outcome(cgroups, work) == 0
+
+
+def test_a_kernel_that_does_not_say_what_may_be_given_away(
+    cgroups: V2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(path: str) -> str:
+        raise StepError(None, errno.ENOENT, f"read {path}")
+
+    cgroups.create({})
+    monkeypatch.setattr("libcontainer_py.cgroups.v2.read", missing)
+    cgroups.delegate(4242)
+    given = {entry.name for entry in os.scandir(at(cgroups)) if entry.stat().st_uid == 4242}
+    assert given == {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"}
+
+
+# ── killed with what it nested ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("all_at_once", [True, False])
+@pytest.mark.parametrize("kind", ["frozen", "threaded", "deep"])
+def test_what_it_nested_is_killed_too(
+    cgroups: V2, monkeypatch: pytest.MonkeyPatch, kind: str, all_at_once: bool
+) -> None:
+    """Also one by one, as before Linux 5.14."""
+    cgroups.create({})
+    below = at(cgroups, "a/b/c/d" if kind == "deep" else "a")
+    below.mkdir(parents=True)
+    if kind == "threaded":
+        (below / "cgroup.type").write_text("threaded")
+    pids = [born_inside(cgroups, sleep) for _ in range(3)]
+    for pid in pids[:2]:
+        (below / ("cgroup.threads" if kind == "threaded" else "cgroup.procs")).write_text(str(pid))
+    if kind == "frozen":
+        (below / "cgroup.freeze").write_text("1")
+        wait_until(lambda: "frozen 1" in (below / "cgroup.events").read_text())
+    if not all_at_once:
+        monkeypatch.setattr("libcontainer_py.cgroups.v2.write", lambda _path, _value: None)
+    cgroups.kill()
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [-9] * 3
+    cgroups.remove()
+    assert not at(cgroups).parent.exists()
+
+
 # ── the command ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -728,6 +1137,43 @@ def test_a_life(lcpy: "Lcpy", bundle: "Bundle") -> None:
     (cgroup / "cgroup.freeze").write_text("1")
     lcpy("delete", "--force", name, check=True)
     assert not cgroup.exists()
+
+
+NESTS = {
+    "frozen": """
+        mkdir -p a/b c
+        sleep 100 & echo $! >a/b/cgroup.procs
+        sleep 100 & echo $! >c/cgroup.procs
+        echo 1 >a/cgroup.freeze; echo 1 >c/cgroup.freeze
+    """,
+    "threaded": """
+        mkdir a
+        echo threaded >a/cgroup.type
+        sleep 100 & echo $! >a/cgroup.threads
+    """,
+    "moved": """
+        mkdir init
+        echo 1 >init/cgroup.procs
+        for controller in $(cat cgroup.controllers); do
+            echo +$controller >cgroup.subtree_control
+        done
+    """,
+}
+
+
+@pytest.mark.parametrize("kind", NESTS)
+def test_a_container_goes_with_what_it_nests(lcpy: "Lcpy", bundle: "Bundle", kind: str) -> None:
+    script = f"cd /sys/fs/cgroup && {NESTS[kind].strip()}\nmkdir ready; exec sleep 100"
+    made = bundle("sh", "-c", script, change=lambda config: namespaced(config, True))
+    name = lcpy.new_id()
+    lcpy("create", "--bundle", made, name, check=True)
+    inside = Path(f"/proc/{lcpy.state(name)['pid']}/cgroup").read_text().split("0::/")[1].strip()
+    lcpy("start", name, check=True)
+    wait_until((HOST / inside / "ready").exists)
+    began = time.monotonic()
+    lcpy("delete", "--force", name, check=True)
+    assert time.monotonic() - began < 8
+    assert not (HOST / inside).exists()
 
 
 def test_limits_of_a_container(lcpy: "Lcpy", bundle: "Bundle") -> None:

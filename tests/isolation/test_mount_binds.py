@@ -367,7 +367,7 @@ def test_locked_flags_stay_in_a_user_namespace(root: Path, volume: Path) -> None
     )
     with pytest.raises(ChildError) as caught:
         in_child(lambda: look("ro", "suid"))
-    assert (caught.value.errno, caught.value.field) == (errno.EPERM, "mounts[0]")
+    assert (caught.value.errno, caught.value.field) == (errno.EPERM, "mounts[0].options")
 
 
 def test_devices_in_a_user_namespace_are_the_hosts_proven_ones(root: Path) -> None:

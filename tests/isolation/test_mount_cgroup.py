@@ -1,4 +1,4 @@
-"""The mount of type "cgroup", on real hierarchies of cgroup v1."""
+"""The mount of type "cgroup", on real hierarchies of cgroup v1 and v2."""
 
 import errno
 import os
@@ -10,11 +10,25 @@ from typing import Any
 import pytest
 
 from libcontainer_py.cgroups.interface import CgroupMount
-from libcontainer_py.linux.flags import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWPID
+from libcontainer_py.linux.flags import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+)
 from libcontainer_py.linux.syscalls import unshare
-from tests.isolation.mount_child import PROC, ChildError, build, in_child, mount_at
+from tests.isolation.mount_child import (
+    DEV,
+    PROC,
+    ChildError,
+    build,
+    in_child,
+    mount_at,
+    searchable_directory,
+)
 
 HOST = Path("/sys/fs/cgroup")
+USER = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID
 
 pytestmark = pytest.mark.skipif(
     not (HOST / "pids/cgroup.procs").exists(), reason="no cgroup v1 on this machine"
@@ -63,8 +77,7 @@ def test_the_container_sees_its_own_part_alone(
 
     def look() -> Any:
         if namespace:
-            for hierarchy in hierarchies:
-                Path(hierarchy.path, "cgroup.procs").write_text("0", encoding="utf-8")
+            enter(hierarchies)
             unshare(CLONE_NEWCGROUP)
         build(root, cgroup("ro"), cgroups=hierarchies, cgroup_namespace=namespace)
         try:
@@ -115,9 +128,122 @@ def test_a_cgroup_that_is_gone_is_an_error(root: Path) -> None:
     assert (caught.value.errno, caught.value.field) == (errno.ENOENT, "mounts[1]")
 
 
-def test_cgroup_v2_alone(root: Path) -> None:
-    def look() -> Any:
-        build(root, cgroup("ro"), cgroups=[CgroupMount("", "", "/sys/fs/cgroup/unified", "", ())])
-        return mount_at("/sys/fs/cgroup")["type"]
+@pytest.fixture
+def unified() -> "Iterator[list[CgroupMount]]":
+    """A cgroup of our own in the hierarchy of cgroup v2."""
+    path = HOST / "unified" / f"lcpy-mount-{uuid.uuid4().hex}"
+    path.mkdir()
+    yield [CgroupMount("", "", str(path), str(HOST / "unified"), ())]
+    path.rmdir()
 
-    assert in_child(look, CLONE_NEWNS | CLONE_NEWPID) == "cgroup2"
+
+def enter(hierarchies: "list[CgroupMount]") -> None:
+    for hierarchy in hierarchies:
+        Path(hierarchy.path, "cgroup.procs").write_text("0", encoding="utf-8")
+
+
+def own_name(hierarchy: CgroupMount) -> str:
+    return hierarchy.path.removeprefix(hierarchy.mountpoint)
+
+
+@pytest.mark.parametrize("namespace", [False, True])
+def test_cgroup_v2_alone(root: Path, unified: "list[CgroupMount]", namespace: bool) -> None:
+    def look() -> Any:
+        if namespace:
+            enter(unified)
+            unshare(CLONE_NEWCGROUP)
+        build(root, cgroup("ro"), cgroups=unified, cgroup_namespace=namespace)
+        return mount_at("/sys/fs/cgroup"), os.listdir("/sys/fs/cgroup")
+
+    seen, names = in_child(look, CLONE_NEWNS | CLONE_NEWPID)
+
+    assert seen["type"] == "cgroup2"
+    assert seen["root"] == ("/" if namespace else own_name(unified[0]))
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(seen["flags"])
+    assert "cgroup.procs" in names
+
+
+@pytest.mark.parametrize("namespace", ["none", "of the user namespace", "of the host"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_in_a_user_namespace(
+    hierarchies: "list[CgroupMount]",
+    unified: "list[CgroupMount]",
+    version: int,
+    namespace: str,
+) -> None:
+    """A cgroup namespace of the host's can't be mounted there: then the own part is bound."""
+    wanted = hierarchies if version == 1 else unified
+    place = f"/sys/fs/cgroup/{wanted[0].name}".rstrip("/")
+
+    def look() -> Any:
+        enter(wanted)
+        if namespace == "of the host":
+            unshare(CLONE_NEWCGROUP)
+        return in_child(inner, USER, maps="0 100000 65536")
+
+    def inner() -> Any:
+        if namespace == "of the user namespace":
+            unshare(CLONE_NEWCGROUP)
+        build(
+            directory / "rootfs",
+            [*cgroup("ro"), DEV],
+            cgroups=wanted,
+            cgroup_namespace=namespace != "none",
+            in_user_namespace=True,
+        )
+        return mount_at(place), "cgroup.procs" in os.listdir(place)
+
+    with searchable_directory() as directory:
+        (directory / "rootfs").mkdir()
+        os.chown(directory / "rootfs", 100000, 100000)
+        seen, found = in_child(look)
+
+    assert found
+    assert seen["type"] == ("cgroup" if version == 1 else "cgroup2")
+    # Seen from a cgroup namespace, where its root is, is "/".
+    assert seen["root"] == (own_name(wanted[0]) if namespace == "none" else "/")
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(seen["flags"])
+
+
+@pytest.mark.parametrize("options", [(), ("rw",)])
+def test_without_cgroups_of_its_own_there_is_nothing_to_write(
+    root: Path, options: "tuple[str, ...]"
+) -> None:
+    """CVE-2023-25809: not even where /sys is a bind of the host's, whose `ro` ends at its top."""
+    config = [
+        PROC,
+        {"destination": "/sys", "source": "/sys", "options": ["rbind", "ro"]},
+        {**cgroup()[1], "options": list(options)},
+    ]
+
+    def look() -> Any:
+        build(root, config)
+        try:
+            os.mkdir("/sys/fs/cgroup/new")
+        except OSError as error:
+            return error.errno, os.listdir("/sys/fs/cgroup"), mount_at("/sys/fs/cgroup")["type"]
+        return None
+
+    seen = in_child(look, CLONE_NEWNS | CLONE_NEWPID)
+    assert seen == [errno.EROFS, [], "tmpfs"]
+
+
+def test_the_type_cgroup2_is_a_filesystem_like_others(root: Path) -> None:
+    config = {"destination": "/c", "type": "cgroup2", "source": "c2", "options": ["ro", "nosuid"]}
+
+    def look() -> Any:
+        unshare(CLONE_NEWCGROUP)
+        build(root, [PROC, config])
+        return mount_at("/c")
+
+    seen = in_child(look, CLONE_NEWNS | CLONE_NEWPID)
+    assert (seen["type"], seen["source"], seen["root"]) == ("cgroup2", "c2", "/")
+    assert {"ro", "nosuid"} <= set(seen["flags"])
+
+
+def test_recursive_words_reach_each_hierarchy(root: Path, hierarchies: "list[CgroupMount]") -> None:
+    def look() -> Any:
+        build(root, cgroup("rro", "rnoatime"), cgroups=hierarchies)
+        return mount_at(f"/sys/fs/cgroup/{hierarchies[0].name}")["flags"]
+
+    assert {"ro", "noatime"} <= set(in_child(look, CLONE_NEWNS | CLONE_NEWPID))

@@ -1,5 +1,6 @@
 """`linux.cgroupsPath` and `linux.resources`: the files of the host, and what they do."""
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -8,20 +9,42 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from libcontainer_py.cgroups.hugetlb import page_sizes
+
 if TYPE_CHECKING:
     from tests.conftest import Config
     from tests.spec.conftest import Box, Change
 
 CGROUPS = Path("/sys/fs/cgroup")
+UNIFIED = (CGROUPS / "cgroup.controllers").exists()  # cgroup v2 alone
 
 
-def own(controller: str) -> Path:
-    """The cgroup that this process is in."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, names, path = line.split(":", 2)
-        if controller in names.split(","):
-            return CGROUPS / controller / path.lstrip("/")
+def hierarchies() -> list[str]:
+    """One controller of each hierarchy; v2 has but one, for all of them."""
+    if UNIFIED:
+        return [""]
+    names = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids", "blkio")
+    return [name for name in names if (CGROUPS / name).is_dir()]
+
+
+def mountpoint(controller: str) -> Path:
+    """Where a controller's hierarchy is mounted."""
+    return CGROUPS if UNIFIED else CGROUPS / (controller or "unified")
+
+
+def cgroup_of(process: int | str, controller: str) -> Path:
+    """The cgroup that a process is in."""
+    for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
+        number, names, path = line.split(":", 2)
+        if number == "0" if UNIFIED else controller in names.split(","):
+            return mountpoint(controller) / path.lstrip("/")
     raise AssertionError(f"no {controller}")
+
+
+def around(controller: str) -> Path:
+    """The cgroup that relative paths are below: this process's own, or on v2 the one around it."""
+    own = cgroup_of("self", controller)
+    return own.parent if UNIFIED and own != CGROUPS else own
 
 
 class Created:
@@ -42,14 +65,22 @@ class Created:
         return int(self.box.lcpy.state(container)["pid"])
 
     def cgroup(self, container: str, controller: str) -> Path:
-        for line in Path(f"/proc/{self.pid(container)}/cgroup").read_text().splitlines():
-            _, names, path = line.split(":", 2)
-            if controller in names.split(","):
-                return CGROUPS / controller / path.lstrip("/")
-        raise AssertionError(f"no {controller}")
+        return cgroup_of(self.pid(container), controller)
 
     def read(self, container: str, controller: str, name: str) -> str:
         return (self.cgroup(container, controller) / name).read_text().strip()
+
+
+@pytest.fixture(autouse=True)
+def handed_down() -> Iterator[None]:
+    """On a hybrid host, leave the root of the unified hierarchy as it was."""
+    control = CGROUPS / "unified/cgroup.subtree_control"
+    before = control.read_text().split() if control.exists() else []
+    yield
+    for controller in control.read_text().split() if control.exists() else []:
+        if controller not in before:
+            with contextlib.suppress(OSError):  # another run needs it
+                control.write_text("-" + controller)
 
 
 @pytest.fixture
@@ -74,40 +105,43 @@ def resources(path: str | None = None, **fields: Any) -> "Change":
 # --- where ------------------------------------------------------------------------------------
 
 
-def controllers() -> list[str]:
-    names = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids", "blkio")
-    return [name for name in names if (CGROUPS / name).is_dir()]
-
-
 def test_without_a_path_it_is_the_id_below_the_caller_s(created: Created) -> None:
+    """Or beside it, on v2: a cgroup with processes hands nothing down."""
     container = created()
-    for name in controllers():
-        assert created.cgroup(container, name) == own(name) / container
+    for name in hierarchies():
+        assert created.cgroup(container, name) == around(name) / container
 
 
 def test_an_absolute_path_is_below_the_mount_point(created: Created, box: "Box") -> None:
     """With parents that are made for it, and removed with it."""
     name = box.lcpy.new_id()
     container = created(change=resources(f"/{name}-a/b/{name}"))
-    for controller in controllers():
-        assert created.cgroup(container, controller) == CGROUPS / controller / f"{name}-a/b/{name}"
+    for controller in hierarchies():
+        wanted = mountpoint(controller) / f"{name}-a/b/{name}"
+        assert created.cgroup(container, controller) == wanted
     box.lcpy("delete", "--force", container, check=True)
-    assert not list(CGROUPS.glob(f"*/{name}-a"))
+    assert not list(CGROUPS.glob(f"**/{name}-a"))
 
 
 def test_a_relative_path_is_below_the_caller_s(created: Created, box: "Box") -> None:
     name = box.lcpy.new_id()
     container = created(change=resources(f"{name}-a/{name}"))
-    for controller in controllers():
-        assert created.cgroup(container, controller) == own(controller) / f"{name}-a/{name}"
+    for controller in hierarchies():
+        assert created.cgroup(container, controller) == around(controller) / f"{name}-a/{name}"
     box.lcpy("delete", "--force", container, check=True)
-    assert not list(own("pids").glob(f"{name}-a"))
+    assert not list(CGROUPS.glob(f"**/{name}-a"))
 
 
 def test_no_process_of_the_container_is_elsewhere(box: "Box") -> None:
     """Nor were its first ones at any time: children, too, are in all of its cgroups."""
     name = box.lcpy.new_id()
-    said = box.sh("cat /proc/self/cgroup", change=resources(f"/{name}"))
+
+    def change(config: "Config") -> None:
+        kinds = [each for each in config["linux"]["namespaces"] if each["type"] != "cgroup"]
+        config["linux"] |= {"cgroupsPath": f"/{name}", "namespaces": kinds}
+
+    said = box.sh("cat /proc/self/cgroup", change=change)
+    assert said
     for line in said.splitlines():
         _, names, path = line.split(":", 2)
         assert path == f"/{name}", names
@@ -121,7 +155,8 @@ def test_two_containers_can_not_share_one(created: Created, box: "Box") -> None:
     bundle = box.bundle(["true"], resources(path))
     start = time.monotonic()
     done = box.lcpy("create", "--bundle", bundle, box.lcpy.new_id())
-    assert time.monotonic() - start < 1.5  # it does not wait for the other to go away
+    # It does not wait for the other to go away.
+    assert time.monotonic() - start < 1.5
     assert done.returncode == 1
     assert "not empty" in done.stderr
     assert inner.is_dir()  # nor takes anything away from it
@@ -134,7 +169,8 @@ def test_a_path_that_would_lead_elsewhere_is_refused(box: "Box", path: str) -> N
 
 def test_the_cgroups_seen_from_inside_are_the_container_s(box: "Box") -> None:
     """Read-only, and no other container's."""
-    script = "cat /sys/fs/cgroup/pids/pids.max; mkdir /sys/fs/cgroup/pids/x 2>&1; true"
+    inside = "/sys/fs/cgroup" if UNIFIED else "/sys/fs/cgroup/pids"
+    script = f"cat {inside}/pids.max; mkdir {inside}/x 2>&1; true"
     said = box.lines(script, change=resources(pids={"limit": 77}))
     assert said[0] == "77"
     assert "Read-only file system" in said[1]
@@ -143,32 +179,88 @@ def test_the_cgroups_seen_from_inside_are_the_container_s(box: "Box") -> None:
 # --- what is written --------------------------------------------------------------------------
 
 MIB = 1 << 20
-LIMITS = [
-    ("memory", {"limit": 64 * MIB}, "memory", "memory.limit_in_bytes", 64 * MIB),
-    ("memory", {"reservation": 16 * MIB}, "memory", "memory.soft_limit_in_bytes", 16 * MIB),
-    ("memory", {"disableOOMKiller": True}, "memory", "memory.oom_control", "oom_kill_disable 1"),
-    ("memory", {"swappiness": 7}, "memory", "memory.swappiness", 7),
-    ("cpu", {"shares": 77}, "cpu", "cpu.shares", 77),
-    ("cpu", {"quota": 20000, "period": 50000}, "cpu", "cpu.cfs_quota_us", 20000),
-    ("cpu", {"quota": 20000, "period": 50000}, "cpu", "cpu.cfs_period_us", 50000),
-    ("cpu", {"idle": 1}, "cpu", "cpu.idle", 1),
-    ("cpu", {"cpus": "0"}, "cpuset", "cpuset.cpus", 0),
-    ("cpu", {"mems": "0"}, "cpuset", "cpuset.mems", 0),
-    ("pids", {"limit": 23}, "pids", "pids.max", 23),
-    ("pids", {"limit": -1}, "pids", "pids.max", "max"),
+DISK = Path("/sys/block", min(os.listdir("/sys/block")), "dev").read_text().strip()
+THROTTLE = {"major": int(DISK.split(":")[0]), "minor": int(DISK.split(":")[1]), "rate": 9000}
+PAGE = page_sizes()[0]
+
+# What is asked for, and (controller, file, value) of v1 and of v2; None where v2 has no such thing.
+Place = tuple[str, str, object]
+LIMITS: list[tuple[str, Any, Place, Place | None]] = [
+    (
+        "memory",
+        {"limit": 64 * MIB},
+        ("memory", "memory.limit_in_bytes", 64 * MIB),
+        ("memory", "memory.max", 64 * MIB),
+    ),
+    (
+        "memory",
+        {"reservation": 16 * MIB},
+        ("memory", "memory.soft_limit_in_bytes", 16 * MIB),
+        ("memory", "memory.low", 16 * MIB),
+    ),
+    (
+        "memory",
+        {"disableOOMKiller": True},
+        ("memory", "memory.oom_control", "oom_kill_disable 1"),
+        None,
+    ),
+    ("memory", {"swappiness": 7}, ("memory", "memory.swappiness", 7), None),
+    ("cpu", {"shares": 512}, ("cpu", "cpu.shares", 512), ("cpu", "cpu.weight", 59)),
+    (
+        "cpu",
+        {"quota": 20000, "period": 50000},
+        ("cpu", "cpu.cfs_quota_us", 20000),
+        ("cpu", "cpu.max", "20000 50000"),
+    ),
+    (
+        "cpu",
+        {"quota": 20000, "period": 50000},
+        ("cpu", "cpu.cfs_period_us", 50000),
+        ("cpu", "cpu.max", "20000 50000"),
+    ),
+    (
+        "cpu",
+        {"quota": 20000, "burst": 10000},
+        ("cpu", "cpu.cfs_burst_us", 10000),
+        ("cpu", "cpu.max.burst", 10000),
+    ),
+    ("cpu", {"idle": 1}, ("cpu", "cpu.idle", 1), ("cpu", "cpu.idle", 1)),
+    ("cpu", {"cpus": "0"}, ("cpuset", "cpuset.cpus", 0), ("cpuset", "cpuset.cpus", 0)),
+    ("cpu", {"mems": "0"}, ("cpuset", "cpuset.mems", 0), ("cpuset", "cpuset.mems", 0)),
+    ("pids", {"limit": 23}, ("pids", "pids.max", 23), ("pids", "pids.max", 23)),
+    ("pids", {"limit": -1}, ("pids", "pids.max", "max"), ("pids", "pids.max", "max")),
+    (
+        "blockIO",
+        {"throttleReadBpsDevice": [THROTTLE]},
+        ("blkio", "blkio.throttle.read_bps_device", f"{DISK} 9000"),
+        ("io", "io.max", f"{DISK} rbps=9000 wbps=max riops=max wiops=max"),
+    ),
+    (
+        "blockIO",
+        {"throttleWriteIOPSDevice": [THROTTLE]},
+        ("blkio", "blkio.throttle.write_iops_device", f"{DISK} 9000"),
+        ("io", "io.max", f"{DISK} rbps=max wbps=max riops=max wiops=9000"),
+    ),
+    (
+        "hugepageLimits",
+        [{"pageSize": PAGE, "limit": 0}],
+        ("", f"hugetlb.{PAGE}.max", 0),  # a hybrid host
+        ("hugetlb", f"hugetlb.{PAGE}.max", 0),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("kind", "fields", "controller", "file", "value"), LIMITS)
+@pytest.mark.parametrize(("kind", "fields", "v1", "v2"), LIMITS)
 def test_limits_are_in_the_files(
-    created: Created,
-    kind: str,
-    fields: dict[str, Any],
-    controller: str,
-    file: str,
-    value: object,
+    created: Created, box: "Box", kind: str, fields: Any, v1: Place, v2: Place | None
 ) -> None:
-    limits: dict[str, Any] = {kind: fields}
+    """A limit that v2 has not is refused there, by name."""
+    limits = {kind: fields}
+    if UNIFIED and v2 is None:
+        error = box.refused(change=resources(**limits))
+        assert f"linux.resources.{kind}.{next(iter(fields))}" in error
+        return
+    controller, file, value = v2 if UNIFIED and v2 is not None else v1
     container = created(change=resources(**limits))
     said = created.read(container, controller, file)
     assert str(value) in said.splitlines() if "\n" in said else said == str(value)
@@ -177,28 +269,48 @@ def test_limits_are_in_the_files(
 def test_absent_limits_are_the_kernel_s(created: Created) -> None:
     container = created()
     assert created.read(container, "pids", "pids.max") == "max"
+    if UNIFIED:
+        assert created.read(container, "cpu", "cpu.max") == "max 100000"
+        assert created.read(container, "memory", "memory.max") == "max"
+        assert created.read(container, "cpuset", "cpuset.cpus") == ""
+        return
     assert created.read(container, "cpu", "cpu.cfs_quota_us") == "-1"
     assert int(created.read(container, "memory", "memory.limit_in_bytes")) > 1 << 60
     for file in ("cpuset.cpus", "cpuset.mems"):
-        assert created.read(container, "cpuset", file) == (own("cpuset") / file).read_text().strip()
+        said = created.read(container, "cpuset", file)
+        assert said == (around("cpuset") / file).read_text().strip()
 
 
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"cpu": {"shares": 1 << 63}}, "linux.resources.cpu.shares"),
+        *([] if UNIFIED else [({"cpu": {"shares": 1 << 63}}, "linux.resources.cpu.shares")]),
         ({"cpu": {"cpus": "99999"}}, "linux.resources.cpu.cpus"),
         ({"cpu": {"mems": "nonsense"}}, "linux.resources.cpu.mems"),
         ({"cpu": {"quota": 1}}, "linux.resources.cpu.quota"),
         ({"memory": {"limit": 1 << 20, "swap": 1 << 19}}, "linux.resources.memory.swap"),
         ({"memory": {"swappiness": 101}}, "linux.resources.memory.swappiness"),
+        (
+            {"blockIO": {"throttleReadBpsDevice": [THROTTLE | {"major": 9999}]}},
+            "linux.resources.blockIO.throttleReadBpsDevice[0]",
+        ),
+        (
+            {"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]},
+            "linux.resources.hugepageLimits[0].pageSize",
+        ),
+        ({"rdma": {"none": {"hcaHandles": 1}}}, "linux.resources.rdma"),
+        ({"network": {"classID": 1}}, "linux.resources.network.classID"),
+        (
+            {"network": {"priorities": [{"name": "none", "priority": 1}]}},
+            "linux.resources.network.priorities",
+        ),
     ],
 )
 def test_limits_that_are_refused(box: "Box", fields: dict[str, Any], field: str) -> None:
     """By name; and everything made so far is gone again."""
     name = box.lcpy.new_id()
     assert field in box.refused(change=resources(f"/{name}", **fields))
-    assert not list(CGROUPS.glob(f"*/{name}"))
+    assert not list(CGROUPS.glob(f"**/{name}"))
 
 
 # --- what it does -----------------------------------------------------------------------------
@@ -223,7 +335,8 @@ def test_the_memory_limit_kills(box: "Box") -> None:
 def test_a_small_memory_limit_is_set_when_python_is_gone(created: Created) -> None:
     """One that no Python could start in is fine for a small program."""
     container = created("true", change=resources(memory={"limit": 2 * MIB}))
-    assert created.read(container, "memory", "memory.limit_in_bytes") == str(2 * MIB)
+    file = "memory.max" if UNIFIED else "memory.limit_in_bytes"
+    assert created.read(container, "memory", file) == str(2 * MIB)
     assert created.box.lcpy("start", container).returncode == 0
 
 
@@ -289,11 +402,16 @@ def test_device_rules(box: "Box", rules: tuple[dict[str, Any], ...], able: list[
     assert theirs.stdout.split() == able
 
 
-def test_the_default_devices_are_always_allowed(created: Created) -> None:
+def test_the_default_devices_are_always_allowed(created: Created, box: "Box") -> None:
+    opened = "for d in null zero full random urandom; do true <>/dev/$d && echo $d; done"
+    said = box.lines(opened, change=devices(DENY_ALL))
+    assert said == ["null", "zero", "full", "random", "urandom"]
+    if UNIFIED:
+        return
     container = created(change=devices(DENY_ALL))
-    said = set(created.read(container, "devices", "devices.list").splitlines())
-    assert {"c 1:3 rwm", "c 1:5 rwm", "c 5:0 rwm", "c 136:* rwm", "c *:* m", "b *:* m"} <= said
-    assert "a *:* rwm" not in said
+    rules = set(created.read(container, "devices", "devices.list").splitlines())
+    assert {"c 1:3 rwm", "c 1:5 rwm", "c 5:0 rwm", "c 136:* rwm", "c *:* m", "b *:* m"} <= rules
+    assert "a *:* rwm" not in rules
 
 
 def test_a_rule_that_says_nothing_is_refused(box: "Box") -> None:
@@ -303,8 +421,8 @@ def test_a_rule_that_says_nothing_is_refused(box: "Box") -> None:
 
 def test_the_cgroups_of_this_process_are_as_they_were(box: "Box") -> None:
     """What a container is given is never taken from its caller."""
-    before = [(own(name) / "cgroup.procs").read_text() for name in controllers()]
+    before = [cgroup_of("self", name) for name in hierarchies()]
     box.sh("true", change=resources(memory={"limit": 64 * MIB}, cpu={"cpus": "0"}))
-    assert str(os.getpid()) in before[0].split()
-    after = [(own(name) / "cgroup.procs").read_text() for name in controllers()]
-    assert [str(os.getpid()) in text.split() for text in after] == [True] * len(before)
+    assert [cgroup_of("self", name) for name in hierarchies()] == before
+    for cgroup in before:
+        assert str(os.getpid()) in (cgroup / "cgroup.procs").read_text().split()

@@ -340,6 +340,162 @@ def test_nothing_may_cover_proc_or_the_root(box: "Box", tmp_path: Path) -> None:
         assert "mounts[7].destination" in error
 
 
+# --- id mappings ------------------------------------------------------------------------------
+
+
+def mapping(container: int, host: int, size: int) -> list[dict[str, int]]:
+    return [{"containerID": container, "hostID": host, "size": size}]
+
+
+def with_user_namespace(*mounts: dict[str, Any]) -> "Change":
+    """A new one, in which root is the host's own, and the host's 70000 is nobody."""
+
+    def change(config: "Config") -> None:
+        config["linux"]["namespaces"].append({"type": "user"})
+        config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = mapping(0, 0, 65536)
+        config["mounts"].extend(mounts)
+
+    return change
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """A directory below one that a user namespace's root may not search."""
+    top = tmp_path / "secret"
+    (top / "volume").mkdir(parents=True)
+    (top / "volume/file").write_text("host\n")
+    os.chown(top / "volume/file", 100, 211)
+    os.chown(top, 70000, 70000)
+    top.chmod(0o700)
+    return top / "volume"
+
+
+OWN_MAPPINGS = {"uidMappings": mapping(100, 1000, 5), "gidMappings": mapping(200, 2000, 50)}
+
+
+@pytest.mark.parametrize("user", [False, True])
+@pytest.mark.parametrize("word", ["", "idmap", "ridmap"])
+def test_an_idmapped_mount(box: "Box", volume: Path, user: bool, word: str) -> None:
+    """With mappings of its own, in which `hostID` is what the host would call the owner then."""
+    mount = bind(volume, "/mnt", *filter(None, [word])) | OWN_MAPPINGS
+    change = with_user_namespace(mount) if user else adding(mount)
+    said = box.sh("stat -c %u:%g /mnt/file", change=change, own_root=True)
+    assert said == "1000:2011\n"
+
+
+def test_an_idmapped_mount_with_the_containers_mapping(box: "Box", volume: Path) -> None:
+    """A map that changes nothing: but nobody else's files can be written through it."""
+    change = with_user_namespace(bind(volume, "/mnt", "idmap"))
+    said = box.sh("stat -c %u:%g /mnt/file; grep -c ,idmapped /proc/self/mountinfo",
+                  change=change, own_root=True)  # fmt: skip
+    assert said == "100:211\n1\n"
+
+
+def test_a_filesystem_that_can_not_be_idmapped_is_named(box: "Box") -> None:
+    mount = bind("/proc", "/mnt", "rbind", "ridmap") | OWN_MAPPINGS
+    error = box.refused(change=adding(mount), own_root=True)
+    assert "mounts[7].uidMappings" in error
+    assert "invalid argument" in error
+
+
+def test_a_source_that_only_the_host_can_open(box: "Box", volume: Path) -> None:
+    change = with_user_namespace(bind(volume, "/mnt", "ro"), bind(volume / "file", "/file"))
+    assert box.sh("cat /mnt/file /file", change=change, own_root=True) == "host\nhost\n"
+
+
+@pytest.mark.parametrize("word", ["ro", "idmap"])
+def test_a_source_that_an_earlier_mount_made(box: "Box", volume: Path, word: str) -> None:
+    """Each source is opened in its turn."""
+    bundle = box.bundle(["cat", "/c"], own_root=True)
+    config = json.loads((bundle / "config.json").read_text())
+    rootfs = bundle / "rootfs"
+    with_user_namespace(
+        bind(volume, "/a"),
+        bind(rootfs / "a", "/b"),
+        bind(rootfs / "b/file", "/c", word),
+    )(config)
+    (bundle / "config.json").write_text(json.dumps(config))
+    assert box.out(bundle=bundle) == "host\n"
+
+
+# --- in a user namespace ----------------------------------------------------------------------
+
+
+def test_the_default_config_in_a_user_namespace(box: "Box") -> None:
+    """The same mounts as without; and device nodes are binds of the host's."""
+    script = "awk '{ print $5 }' /proc/self/mountinfo | sort -u"
+    inside = set(box.lines(script, change=with_user_namespace()))
+    nodes = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
+    assert inside == set(box.lines(script)) | nodes
+    said = box.lines(
+        "echo x >/dev/null && head -c1 /dev/zero | wc -c; stat -c %t:%T /dev/null /dev/full;"
+        " readlink /dev/ptmx; test -t 0 </dev/ptmx && echo terminal",
+        change=with_user_namespace(),
+    )
+    assert said == ["1", "1:3", "1:7", "pts/ptmx", "terminal"]
+
+
+def test_a_device_that_the_host_has_not(box: "Box") -> None:
+    def change(config: "Config") -> None:
+        with_user_namespace()(config)
+        config["linux"]["devices"] = [{"path": "/dev/lcpy", "type": "c", "major": 1, "minor": 3}]
+
+    error = box.refused(change=change)
+    assert "linux.devices[0]" in error
+    assert "host" in error
+
+
+def test_a_file_of_the_image_is_covered_by_the_device(box: "Box") -> None:
+    """Without a /dev that is mounted; images that were exported have such files."""
+
+    def change(config: "Config") -> None:
+        with_user_namespace()(config)
+        config["mounts"] = [each for each in config["mounts"] if each["destination"] == "/proc"]
+
+    bundle = box.bundle(["sh", "-c", "echo x >/dev/null; cat /dev/null"], change, own_root=True)
+    (bundle / "rootfs/dev/null").write_text("the image's")
+    assert box.out(bundle=bundle) == ""
+    assert (bundle / "rootfs/dev/null").read_text() == "the image's"
+
+
+def test_sysfs_without_a_network_namespace_is_worded(box: "Box") -> None:
+    def change(config: "Config") -> None:
+        with_user_namespace()(config)
+        config["linux"]["namespaces"] = [
+            each for each in config["linux"]["namespaces"] if each["type"] != "network"
+        ]
+
+    error = box.refused(change=change)
+    assert "operation not permitted" in error
+    assert "bind /sys instead" in error
+
+
+@pytest.mark.parametrize("namespace", [True, False])
+def test_cgroups_in_a_user_namespace(box: "Box", namespace: bool) -> None:
+    """The container's own part alone, read-only."""
+
+    def change(config: "Config") -> None:
+        with_user_namespace()(config)
+        kinds = [each for each in config["linux"]["namespaces"] if each["type"] != "cgroup"]
+        config["linux"]["namespaces"] = kinds + [{"type": "cgroup"}] * namespace
+        config["mounts"] = [
+            each for each in config["mounts"] if each["destination"] != "/sys/fs/cgroup"
+        ]
+        config["mounts"].append(
+            {
+                "destination": "/sys/fs/cgroup",
+                "type": "cgroup",
+                "source": "cgroup",
+                "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
+            }
+        )
+
+    said = table(box.out("cat", "/proc/self/mountinfo", change=change))
+    pids = said.get("/sys/fs/cgroup/pids") or said["/sys/fs/cgroup"]
+    assert {"ro", "nosuid", "noexec", "nodev"} <= pids.options
+    assert (pids.top == "/") == namespace
+
+
 # --- rootfsPropagation ------------------------------------------------------------------------
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from libcontainer_py.cgroups.disabled import Disabled
 from libcontainer_py.errors import StepError
-from libcontainer_py.namespaces import exec as exec_module
 from libcontainer_py.namespaces import loop
 from libcontainer_py.namespaces.child import Child
+from libcontainer_py.namespaces.limit import limit_process
 from libcontainer_py.syncpipe.pipe import SyncPipe, new_sync_pipe
 from libcontainer_py.syncpipe.records import READY
 
@@ -85,7 +85,7 @@ def test_one_that_is_gone_before_its_limits_are_set(pair: tuple[Child, SyncPipe]
     os.waitpid(child.pid, 0)
     limits = [{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64}]
     with pytest.raises(StepError) as caught:
-        exec_module._limit_process(child, {"rlimits": limits})
+        limit_process(child, {"rlimits": limits})
     words = f"the container's first process (pid {child.pid}) ended before it was ready"
     assert str(caught.value) == f"Finish: {words}"
 

@@ -25,24 +25,6 @@ def test_each_field_of_the_table_is_a_real_one_and_refused(field: str) -> None:
     assert caught.value.field == field.replace("[]", "[1]")
 
 
-@pytest.mark.parametrize("kind", built.NAMESPACES)
-def test_namespaces_that_are_not_built_are_refused(kind: str) -> None:
-    config = runnable()
-    put(config, "linux.namespaces.5", {"type": kind})
-    with pytest.raises(ConfigError, match=f"the {kind} namespace is not built yet") as caught:
-        built.check(config)
-    assert caught.value.field == "linux.namespaces[5].type"
-
-
-@pytest.mark.parametrize("option", built.MOUNT_OPTIONS)
-def test_mount_options_that_are_not_built_are_refused(option: str) -> None:
-    config = runnable()
-    put(config, "mounts.1.options.4", option)
-    with pytest.raises(ConfigError, match=f"option {option} is not built yet") as caught:
-        built.check(config)
-    assert caught.value.field == "mounts[1].options[4]"
-
-
 def test_what_is_built_or_asks_for_nothing_passes() -> None:
     config = runnable()
     changes: dict[str, Any] = {

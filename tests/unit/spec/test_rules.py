@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from libcontainer_py.errors import ConfigError
-from libcontainer_py.spec import rules
+from libcontainer_py.spec import host, rules
 from libcontainer_py.spec.accept import accept
 from tests.unit.spec.samples import put, rich, runnable
 
 MAPPING = [{"containerID": 0, "hostID": 1000, "size": 1}]
+BIND = {"destination": "/m", "type": "none", "source": "/", "options": ["bind"]}
 RLIMIT = {"type": "RLIMIT_CORE", "soft": 1, "hard": 1}
 NULL = {"path": "/dev/x", "type": "c", "major": 1, "minor": 3}
 
@@ -45,6 +46,51 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "process.scheduler.priority",
         "SCHED_FIFO",
     ),
+    ({"process.scheduler": {"policy": "SCHED_ISO"}}, "process.scheduler.policy", "no SCHED_ISO"),
+    (
+        {"process.scheduler": {"policy": "SCHED_FIFO"}},
+        "process.scheduler.priority",
+        "0 is not between 1 and 99",
+    ),
+    (
+        {"process.scheduler": {"policy": "SCHED_RR", "priority": 100}},
+        "process.scheduler.priority",
+        "100 is not between 1 and 99",
+    ),
+    (
+        {"process.scheduler": {"policy": "SCHED_DEADLINE", "runtime": 1023, "deadline": 4000}},
+        "process.scheduler.runtime",
+        "1023 is below 1024",
+    ),
+    (
+        {"process.scheduler": {"policy": "SCHED_DEADLINE", "runtime": 2000}},
+        "process.scheduler.deadline",
+        "0 is below the runtime 2000",
+    ),
+    (
+        {
+            "process.scheduler": {
+                "policy": "SCHED_DEADLINE",
+                "runtime": 2000,
+                "deadline": 3000,
+                "period": 2999,
+            }
+        },
+        "process.scheduler.period",
+        "2999 is below the deadline 3000",
+    ),
+    *(
+        ({f"process.execCPUAffinity.{name}": cpus}, f"process.execCPUAffinity.{name}", words)
+        for name, cpus, words in (
+            ("initial", "2-1", "the range 2-1 ends before it begins"),
+            ("initial", "1--2", "such as 0-3,7"),
+            ("final", "-1", "such as 0-3,7"),
+            ("final", "1 2", "such as 0-3,7"),
+            ("final", "0-65537", "65537 is above 65536"),
+            ("final", "9" * 5000, "99999999999999999999 is above"),
+            ("final", " , ", "no number"),
+        )
+    ),
     (
         {"process.scheduler": {"policy": "SCHED_RR", "runtime": 1}},
         "process.scheduler.runtime",
@@ -71,10 +117,9 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "linux.namespaces[5].path",
         '"ns" is not an absolute path',
     ),
-    ({"linux.uidMappings": MAPPING}, "linux.uidMappings", "no user namespace"),
-    ({"linux.gidMappings": MAPPING}, "linux.gidMappings", "no user namespace"),
-    ({"linux.namespaces.5": {"type": "user"}}, "linux.uidMappings", "needs id mappings"),
-    ({"linux.timeOffsets": {"boottime": {}}}, "linux.timeOffsets", "no time namespace"),
+    ({"linux.uidMappings": MAPPING}, "linux.uidMappings", "user namespace isn't enabled"),
+    ({"linux.gidMappings": MAPPING}, "linux.gidMappings", "user namespace isn't enabled"),
+    ({"linux.timeOffsets": {"boottime": {}}}, "linux.timeOffsets", "time namespace isn't enabled"),
     (
         {
             "linux.namespaces.5": {"type": "time", "path": "/n"},
@@ -144,6 +189,23 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "linux.memoryPolicy.nodes",
         "takes none",
     ),
+    (
+        {"linux.memoryPolicy": {"mode": "MPOL_BIND", "nodes": "a"}},
+        "linux.memoryPolicy.nodes",
+        "such as 0-3,7",
+    ),
+    ({"linux.memoryPolicy": {"mode": "MPOL_BIND", "nodes": ","}}, "linux.memoryPolicy.nodes", "no"),
+    (
+        {
+            "linux.memoryPolicy": {
+                "mode": "MPOL_BIND",
+                "nodes": "0",
+                "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"],
+            }
+        },
+        "linux.memoryPolicy.flags",
+        "not both",
+    ),
     ({"linux|netDevices|a/b": {}}, 'linux.netDevices["a/b"]', "network device"),
     ({"linux.netDevices.eth0": {"name": "a" * 16}}, 'linux.netDevices["eth0"].name', "device"),
     ({"linux.netDevices.eth0": {"name": "a b"}}, 'linux.netDevices["eth0"].name', "device"),
@@ -192,6 +254,10 @@ GOOD: list[dict[str, Any]] = [
     {"process.rlimits": [{"type": "RLIMIT_AS", "soft": 2**64 - 1, "hard": 2**64 - 1}]},
     {"process.scheduler": {"policy": "SCHED_BATCH", "nice": -20}},
     {"process.scheduler": {"policy": "SCHED_FIFO", "priority": 99}},
+    {"process.scheduler": {"policy": "SCHED_IDLE", "nice": 40}},
+    {"process.scheduler": {"policy": "SCHED_RR", "flags": ["SCHED_FLAG_KEEP_POLICY"]}},
+    {"process.scheduler": {"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 1024}},
+    {"process.execCPUAffinity": {"initial": "", "final": "0, 2-3,,7", "else": "words"}},
     {"mounts.1.options": ["rbind", "rro", "rprivate", "defaults", "nosymfollow"]},
     {"mounts.1.options": ["mode=755", "x-anything"]},
     {"hooks": {}},
@@ -200,7 +266,6 @@ GOOD: list[dict[str, Any]] = [
     {"linux.maskedPaths": [], "linux.readonlyPaths": [], "linux.namespaces": [{"type": "uts"}]},
     {"linux.namespaces.5": {"type": "cgroup", "path": ""}},
     {"linux.uidMappings": [], "linux.gidMappings": []},
-    {"linux.namespaces.5": {"type": "user"}, "linux.uidMappings": MAPPING},
     {"linux.namespaces.5": {"type": "user", "path": "/proc/1/ns/user"}},
     {"linux.namespaces.5": {"type": "time"}, "linux.timeOffsets": {"boottime": {"secs": 1}}},
     {"linux.devices": [{**NULL, "major": 4095, "minor": (1 << 20) - 1}]},
@@ -216,6 +281,7 @@ GOOD: list[dict[str, Any]] = [
     {"linux.resources.unified": {"hugetlb.1GB.max": "1"}},
     {"linux.intelRdt.closID": "/"},
     {"linux.memoryPolicy": {"mode": "MPOL_PREFERRED"}},
+    {"linux.memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": ""}},
     {"linux.netDevices.eth0": {"name": ""}},
     {"linux|sysctl|net.ipv4.ip_forward": "1"},
     {"linux|sysctl|net/ipv4/conf/eth0.1/forwarding": "1"},
@@ -252,6 +318,198 @@ def test_a_broken_rule_is_named_with_its_field(
 @pytest.mark.parametrize("changes", GOOD)
 def test_what_keeps_the_rules_passes_without_a_warning(changes: dict[str, Any]) -> None:
     assert rules.check(changed(changes)) == []
+
+
+# --- namespaces that are built of more than their type --------------------------------------
+
+
+def mapping(inside: int, outside: int, size: int) -> dict[str, int]:
+    return {"containerID": inside, "hostID": outside, "size": size}
+
+
+def in_user_namespace(
+    uids: list[dict[str, int]], gids: list[dict[str, int]], path: str = "", **user: Any
+) -> dict[str, Any]:
+    namespace = {"type": "user", **({"path": path} if path else {})}
+    return changed(
+        {
+            "linux.namespaces.5": namespace,
+            "linux.uidMappings": uids,
+            "linux.gidMappings": gids,
+            "process.user": user,
+        }
+    )
+
+
+WHOLE = [mapping(0, 100000, 65536)]
+TOP = 2**32 - 2  # the highest id that there is
+
+
+@pytest.mark.parametrize(
+    ("uids", "gids", "user", "field", "words"),
+    [
+        ([], WHOLE, {}, "linux.uidMappings", "no uid mappings found"),
+        (WHOLE, [], {}, "linux.gidMappings", "no gid mappings found"),
+        ([mapping(0, 1, 0)], WHOLE, {}, "linux.uidMappings[0].size", "0 ids"),
+        ([mapping(0, TOP, 2)], WHOLE, {}, "linux.uidMappings[0].hostID", "4294967295, the last"),
+        (WHOLE, [mapping(TOP, 0, 2)], {}, "linux.gidMappings[0].containerID", "is above"),
+        (
+            [mapping(0, 0, 10), mapping(20, 50, 1), mapping(9, 60, 1)],
+            WHOLE,
+            {},
+            "linux.uidMappings[2].containerID",
+            "overlaps with linux.uidMappings[0]",
+        ),
+        (
+            WHOLE,
+            [mapping(0, 5, 10), mapping(10, 0, 6)],
+            {},
+            "linux.gidMappings[1].hostID",
+            "overlaps with linux.gidMappings[0]",
+        ),
+        (
+            [mapping(2 * n, 2 * n, 1) for n in range(341)],
+            WHOLE,
+            {},
+            "linux.uidMappings",
+            "more than 340",
+        ),
+        (WHOLE, WHOLE, {"uid": 65536}, "process.user.uid", "cannot setuid to unmapped uid 65536"),
+        (WHOLE, WHOLE, {"gid": 65536}, "process.user.gid", "cannot setgid to unmapped gid 65536"),
+        ([mapping(1, 1, 9)], WHOLE, {}, "process.user.uid", "unmapped uid 0"),
+        (
+            WHOLE,
+            WHOLE,
+            {"additionalGids": [65535, 70000]},
+            "process.user.additionalGids[1]",
+            "unmapped gid 70000",
+        ),
+    ],
+)
+def test_mappings_that_the_kernel_would_refuse(
+    uids: list[dict[str, int]],
+    gids: list[dict[str, int]],
+    user: dict[str, Any],
+    field: str,
+    words: str,
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        rules.check(in_user_namespace(uids, gids, **user))
+    assert caught.value.field == field
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        in_user_namespace(WHOLE, WHOLE, uid=65535, gid=65535, additionalGids=[1]),
+        in_user_namespace([mapping(5, 1000, 1)], [mapping(6, 1000, 1)], uid=5, gid=6),
+        in_user_namespace([mapping(0, 0, 2**32 - 1)], [mapping(0, 0, 2**32 - 1)]),
+        in_user_namespace([mapping(n, n, 1) for n in range(340)], WHOLE),
+        in_user_namespace([mapping(10, 0, 5), mapping(0, 5, 10), mapping(15, 15, 1)], WHOLE),
+        # What a joined one maps is known to whoever joins it; containerd repeats it in the config.
+        in_user_namespace([], [], "/proc/1/ns/user", uid=7),
+        in_user_namespace([mapping(0, 0, 1)], WHOLE, "/proc/1/ns/user", uid=7),
+    ],
+)
+def test_mappings_that_the_kernel_takes(config: dict[str, Any]) -> None:
+    assert rules.check(config) == []
+
+
+@pytest.mark.parametrize(
+    ("offsets", "field", "words"),
+    [
+        ({"realtime": {"secs": 1}}, "linux.timeOffsets", '"realtime" is none of the clocks'),
+        ({"monotonic": {"nanosecs": 10**9}}, "linux.timeOffsets.monotonic.nanosecs", "a second"),
+        (
+            {"boottime": {"secs": 4611686019}},
+            "linux.timeOffsets.boottime.secs",
+            "4611686019 is not between -9223372036 and 4611686018",
+        ),
+        ({"boottime": {"secs": -9223372037}}, "linux.timeOffsets.boottime.secs", "-9223372037"),
+    ],
+)
+def test_offsets_that_no_clock_can_have(offsets: dict[str, Any], field: str, words: str) -> None:
+    config = changed({"linux.namespaces.5": {"type": "time"}, "linux.timeOffsets": offsets})
+    with pytest.raises(ConfigError) as caught:
+        rules.check(config)
+    assert caught.value.field == field
+    assert words in str(caught.value)
+
+
+def test_offsets_at_their_bounds() -> None:
+    offsets = {
+        "monotonic": {"secs": 4611686018, "nanosecs": 10**9 - 1},
+        "boottime": {"secs": -9223372036},
+    }
+    config = changed({"linux.namespaces.5": {"type": "time"}, "linux.timeOffsets": offsets})
+    assert rules.check(config) == []
+
+
+@pytest.mark.parametrize(
+    ("mount", "field", "words"),
+    [
+        ({"uidMappings": MAPPING}, "mounts[1].gidMappings", "both uid and gid"),
+        ({"gidMappings": MAPPING}, "mounts[1].uidMappings", "both uid and gid"),
+        (
+            {"uidMappings": MAPPING, "gidMappings": [mapping(0, 0, 0)]},
+            "mounts[1].gidMappings[0].size",
+            "0 ids",
+        ),
+        (
+            {"uidMappings": MAPPING, "gidMappings": MAPPING, "options": ["ro"]},
+            "mounts[1].uidMappings",
+            "only supported for bind-mounts",
+        ),
+        ({"options": ["idmap"]}, "mounts[1].options[0]", "only supported for bind-mounts"),
+        ({"options": ["rbind", "ridmap"]}, "mounts[1].options[1]", "ridmap needs mappings"),
+    ],
+)
+def test_idmapped_mounts_that_can_not_be(mount: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        rules.check(changed({"mounts.1": {**BIND, **mount}}))
+    assert caught.value.field == field
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        {"uidMappings": MAPPING, "gidMappings": MAPPING},
+        {"uidMappings": MAPPING, "gidMappings": MAPPING, "options": ["rbind", "ro", "ridmap"]},
+        {"uidMappings": [], "gidMappings": []},
+    ],
+)
+def test_idmapped_mounts_that_can_be(mount: dict[str, Any]) -> None:
+    assert rules.check(changed({"mounts.1": {**BIND, **mount}})) == []
+
+
+def test_idmap_takes_the_user_namespaces_mappings() -> None:
+    config = in_user_namespace(WHOLE, WHOLE)
+    config["mounts"][1] = {**BIND, "options": ["bind", "idmap"]}
+    assert rules.check(config) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/proc/self/ns/net", 'linux.sysctl["net/core/x"]'), ("/nowhere", "linux.namespaces[1].path")],
+)
+def test_the_hosts_network_is_the_hosts_also_by_its_path(path: str, field: str) -> None:
+    config = changed({"linux.namespaces.1": {"type": "network", "path": path}})
+    host.network_sysctls(config)  # nothing is asked for
+    put(config, "linux|sysctl|net/core/x", "1")
+    assert rules.check(config) == []
+    with pytest.raises(ConfigError) as caught:
+        host.network_sysctls(config)
+    assert caught.value.field == field
+
+
+def test_another_network_may_have_sysctls() -> None:
+    config = changed({"linux|sysctl|net.core.x": "1"})
+    host.network_sysctls(config)
+    # Any other file: that it is no namespace is for whoever joins it to find out.
+    put(config, "linux.namespaces.1", {"type": "network", "path": "/proc/self/ns/uts"})
+    host.network_sysctls(config)
 
 
 @pytest.mark.parametrize(

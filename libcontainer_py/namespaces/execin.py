@@ -1,0 +1,341 @@
+"""The parent's side of a second process: libcontainer's namespaces/execin.go.
+
+    parent        joining child                       the container
+    ──────        ─────────────                       ─────────────
+    clone ───────▶ its cgroups; every namespace but
+                   pid; terminal, directory, program
+                   the finish list: drops everything,
+                   then clones ──────────────────────▶ in the pid namespace: waits
+    pidfd ◀─────── its pid; the end
+    go on ────────────────────────────────────────────▶ new session, terminal, filter, execve
+
+What waits in the container's pid namespace is the finish list: no Python, no mapping of a library,
+no right that the program will not have, and no descriptor but the sync pipe (CVE-2016-9962,
+CVE-2019-5736).
+"""
+
+import posix
+
+from libcontainer_py import state as states
+from libcontainer_py.cgroups import manager
+from libcontainer_py.errors import During, Error, StepError, WrongState
+from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWUSER
+from libcontainer_py.linux.wait import wait_for_end
+from libcontainer_py.namespaces.child import Child
+from libcontainer_py.namespaces.clone import clone, refuse_threads
+from libcontainer_py.namespaces.created import Created
+from libcontainer_py.namespaces.limit import limit_process, schedule_process
+from libcontainer_py.namespaces.pidfile import write_pid_file
+from libcontainer_py.namespaces.prepare import ignored_signals, open_console, refuse_closed
+from libcontainer_py.namespaces.sendfd import pidfd_socket, send_pidfd
+from libcontainer_py.namespaces.setns import SetnsConfig, setns
+from libcontainer_py.security import capabilities
+from libcontainer_py.security.affinity import parse_cpus
+from libcontainer_py.state import StateDir
+from libcontainer_py.syncpipe.pipe import new_sync_pipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from libcontainer_py.cgroups.interface import Cgroups, Entrance
+    from libcontainer_py.namespaces.console import Console
+    from libcontainer_py.namespaces.sendfd import FdSocket
+    from libcontainer_py.syncpipe.pipe import SyncPipe
+
+# The joining child, and what it clones.
+_TASKS = 2
+
+
+class ExecOptions:
+    """How a second process is to be made, beside what its process object says.
+
+    Attributes:
+        stdio: the descriptors that become its 0, 1 and 2
+        preserve_fds: how many descriptors from 3 on are passed to it
+        pid_file: where to write its process id, or None
+        console_socket: where to send the master of its terminal; None: it is our caller's
+        pidfd_socket: a UNIX socket that gets a pidfd of it, or None
+        detach: our caller won't hold a terminal
+        ignore_paused: also where the container is paused; then it waits until that is over
+        cgroups: cgroups below the container's own to be in: relative paths by controller, or ""
+        cloned: as in `exec.Options`
+    """
+
+    __slots__ = (
+        "cgroups",
+        "cloned",
+        "console_socket",
+        "detach",
+        "ignore_paused",
+        "pid_file",
+        "pidfd_socket",
+        "preserve_fds",
+        "stdio",
+    )
+
+    def __init__(
+        self,
+        *,
+        stdio: "tuple[int, int, int]" = (0, 1, 2),
+        preserve_fds: int = 0,
+        pid_file: "str | None" = None,
+        console_socket: "str | None" = None,
+        pidfd_socket: "str | None" = None,
+        detach: bool = False,
+        ignore_paused: bool = False,
+        cgroups: "dict[str, str] | None" = None,
+        cloned: "Callable[[int, int], None] | None" = None,
+    ) -> None:
+        self.stdio = stdio
+        self.preserve_fds = preserve_fds
+        self.pid_file = pid_file
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
+        self.detach = detach
+        self.ignore_paused = ignore_paused
+        self.cgroups = cgroups or {}
+        self.cloned = cloned
+
+
+def exec_in(
+    root: str, container_id: str, process: "dict[str, Any]", options: ExecOptions
+) -> Created:
+    """Run a second process in a container that is created or running.
+
+    Args:
+        root: the directory below which the state of all containers lies
+        container_id: its name there
+        process: a valid `process` of config.json
+
+    Raises:
+        NotFound: there is no such container
+        WrongState: it has stopped, or is paused
+        ConfigError: the process can't be as it is asked for; nothing was done
+        StepError: a step failed; nothing is left
+    """
+    refuse_threads()
+    # First of all: a file that we open ourselves must not get such a number.
+    for name, fd in zip(("stdin", "stdout", "stderr"), options.stdio, strict=True):
+        refuse_closed(name, fd)
+    for fd in range(3, 3 + options.preserve_fds):
+        refuse_closed("--preserve-fds", fd)
+    directory = StateDir(root, container_id)
+    record = directory.read()
+    status = states.status(record)
+    if status == states.PAUSED and not options.ignore_paused:
+        what = "cannot exec in a paused container (use --ignore-paused to override)"
+        raise WrongState(what)
+    init_pidfd = -1 if status in (states.CREATING, states.STOPPED) else _pidfd(record)
+    if init_pidfd < 0:
+        raise WrongState("cannot exec in a stopped container")
+    try:
+        return _prepare(directory, record, init_pidfd, process, options)
+    finally:
+        posix.close(init_pidfd)
+
+
+def _pidfd(record: "dict[str, Any]") -> int:
+    """A pidfd of the container's first process, proved to be it; -1 where it has ended."""
+    try:
+        pidfd = posix.pidfd_open(record["pid"])
+    except ProcessLookupError:
+        return -1
+    if states.start_time(record["pid"]) == record["start"]:
+        return pidfd
+    posix.close(pidfd)
+    return -1
+
+
+def _prepare(
+    directory: StateDir,
+    record: "dict[str, Any]",
+    init_pidfd: int,
+    process: "dict[str, Any]",
+    options: ExecOptions,
+) -> Created:
+    start = _setns_config(directory, record, init_pidfd, process, options)
+    cgroups = manager.load(record["cgroups"])
+    console: Console | None = None
+    watcher: FdSocket | None = None
+    try:
+        start.root = _root(record)
+        console = open_console(process, options.console_socket, detach=options.detach)
+        watcher = pidfd_socket(options.pidfd_socket)
+        return _exec_in(record, start, cgroups, console, watcher, options)
+    except StepError as error:
+        if wait_for_end(init_pidfd, 0):
+            # That it ended meanwhile is the reason for whatever failed.
+            raise WrongState("cannot exec in a stopped container") from error
+        raise
+    finally:
+        if console is not None:
+            console.close()
+        if watcher is not None:
+            watcher.close()
+        if start.root >= 0:
+            posix.close(start.root)
+
+
+def _exec_in(
+    record: "dict[str, Any]",
+    start: SetnsConfig,
+    cgroups: "Cgroups",
+    console: "Console | None",
+    watcher: "FdSocket | None",
+    options: ExecOptions,
+) -> Created:
+    pipe, childs_end = new_sync_pipe()
+    child = Child(pipe, cgroups, "the new process")
+    try:
+        # The joining child. It is born in the unified cgroup, and its finish list enters the
+        # others, unless there is no room for two.
+        with During("SetupCgroups", "linux.cgroupsPath"):
+            entrance = cgroups.exec_entrance(record["pid"], options.cgroups)
+            inside = _has_room(cgroups)
+        try:
+            _clone(child, start, childs_end, entrance if inside else None, options)
+        finally:
+            entrance.close()
+        childs_end.close()
+
+        if console is not None:
+            console.take(child.hear_terminal())
+
+        # Python's work is over; what is in the container's pid namespace waits.
+        message = child.hear("finish")
+        limit_process(child, _with_oom_score_adj(start.process, record), to_clone=True)
+        child.tell({"ok": True})
+        child.hear_entered(message["finish"], message["list"])
+        if options.cloned is not None:
+            options.cloned(child.pid, child.pidfd)
+        if not inside:
+            with During("SetupCgroups", "linux.cgroupsPath"):
+                _join(cgroups, record["pid"], options.cgroups, child.pid)
+        schedule_process(child, start.process, start.process.get("execCPUAffinity"))
+        send_pidfd(watcher, child.pidfd)
+        child.tell({"ok": True})
+
+        # The end of file is the exec. Before it may come why there was none.
+        child.hear_exec(message["finish"])
+        write_pid_file(options.pid_file, child.pid)
+        warnings = start.warnings + message["warnings"]
+        return Created(child.pid, child.pidfd, warnings, console.master if console else -1)
+    except BaseException as error:
+        try:
+            child.end()
+        except OSError as also:
+            error.add_note(f"and not all could be undone: {also}")
+        if console is not None:
+            console.close_master()
+        raise
+    finally:
+        pipe.close()
+        childs_end.close()
+
+
+# ── what is prepared before the clone ───────────────────────────────────────────────────────────
+
+
+def _setns_config(
+    directory: StateDir,
+    record: "dict[str, Any]",
+    init_pidfd: int,
+    process: "dict[str, Any]",
+    options: ExecOptions,
+) -> SetnsConfig:
+    start = SetnsConfig()
+    start.process = process
+    start.container_id = directory.container_id
+    start.init_pidfd = init_pidfd
+    start.namespaces = record["namespaces"]
+    start.personality = record["personality"]
+    start.no_new_keyring = record["no_new_keyring"]
+    start.root = -1
+    start.ids = None
+    start.may_set_groups = True
+    if start.namespaces & CLONE_NEWUSER:
+        from libcontainer_py.namespaces import maps
+
+        start.ids = maps.first_ids(record["pid"])
+        start.may_set_groups = maps.may_set_groups(record["pid"])
+    start.filter = _filter(directory, record)
+    start.last_capability = capabilities.last_capability()
+    start.sets, start.warnings = capabilities.parse(
+        process.get("capabilities"), start.last_capability
+    )
+    start.stdio = options.stdio
+    start.listen_fds = 0
+    start.preserve_fds = options.preserve_fds
+    start.ignored_signals = ignored_signals()
+    initial = (process.get("execCPUAffinity") or {}).get("initial") or ""
+    start.initial_cpus = parse_cpus(initial, "process.execCPUAffinity.initial")
+    return start
+
+
+def _root(record: "dict[str, Any]") -> int:
+    """Open the root of a container that has no mount namespace of its own to have it; else -1."""
+    if record["namespaces"] & CLONE_NEWNS and record["mount_namespace"]:
+        return -1
+    with During("InitializeMountNamespace", "root.path"):
+        # Where it has been joined by path, this is looked up in there.
+        path = f"/proc/{record['pid']}/root"
+        return posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+
+
+def _filter(directory: StateDir, record: "dict[str, Any]") -> "Any":
+    if not record["seccomp"]:
+        return None
+    from libcontainer_py.security import seccomp
+
+    data = directory.read_filter()
+    if data is None:
+        raise Error(f"the container's seccomp filter, {directory.file('filter')}, is gone")
+    return seccomp.unpack(data)
+
+
+# ── the cgroups ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _has_room(cgroups: "Cgroups") -> bool:
+    """Is there room for the joining child? Without it, the clone alone is moved, at more cost."""
+    room = cgroups.pids_room()
+    return room is None or room >= _TASKS
+
+
+def _join(cgroups: "Cgroups", init_pid: int, sub: "dict[str, str]", pid: int) -> None:
+    entrance = cgroups.exec_entrance(init_pid, sub)
+    try:
+        entrance.admit(pid)
+    finally:
+        entrance.close()
+
+
+# ── the clone ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _clone(
+    child: Child,
+    start: SetnsConfig,
+    childs_end: "SyncPipe",
+    entrance: "Entrance | None",
+    options: ExecOptions,
+) -> None:
+    start.entrance = entrance
+    with During("clone"):
+        clone(
+            lambda: setns(start, childs_end),
+            child.born,
+            cgroup=None if entrance is None else entrance.unified,
+            for_parent=options.cloned is not None,
+        )
+    if options.cloned is not None:
+        options.cloned(child.pid, child.pidfd)
+
+
+def _with_oom_score_adj(process: "dict[str, Any]", record: "dict[str, Any]") -> "dict[str, Any]":
+    """A process that does not say how dear it is to the OOM killer is as dear as the first one."""
+    if process.get("oomScoreAdj") is None and record["oom_score_adj"] is not None:
+        return process | {"oomScoreAdj": record["oom_score_adj"]}
+    return process

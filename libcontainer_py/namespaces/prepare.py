@@ -1,0 +1,66 @@
+"""What a first process and a second one need alike, found out before either is cloned."""
+
+import fcntl
+import posix
+
+from libcontainer_py.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from libcontainer_py.namespaces.console import Console
+    from libcontainer_py.security.seccomp import Filter
+
+
+def refuse_closed(name: str, fd: int) -> None:
+    """Refuse to pass on a descriptor that is not open.
+
+    Else a file of ours would get the number, and be passed on as it.
+
+    Raises:
+        Error: it is closed
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError:
+        raise Error(f"{name}: descriptor {fd} is not open") from None
+
+
+def open_console(
+    process: "dict[str, Any]", console_socket: "str | None", *, detach: bool
+) -> "Console | None":
+    """Connect to who takes the terminal, where there is to be one.
+
+    Raises:
+        ConfigError: nobody would take it, or there is nothing to be taken
+        StepError: nobody listens on the console socket
+    """
+    if not process.get("terminal") and console_socket is None:
+        return None
+    from libcontainer_py.namespaces import console
+
+    console.check(process, console_socket, detach=detach)
+    return console.Console(console_socket)
+
+
+def compile_filter(linux: "dict[str, Any]", root: str) -> "Filter | None":
+    """Compile ``linux.seccomp``, or take what is kept of it below the root of the state."""
+    profile = linux.get("seccomp")
+    if not profile:
+        return None
+    from libcontainer_py.security import seccomp
+
+    # An id has no space in it: no container can have this directory.
+    return seccomp.compile_filter(profile, f"{root}/compiled filters")
+
+
+def ignored_signals() -> int:
+    """What this process ignores, whoever told it to: `SigIgn` of proc(5)."""
+    fd = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        data = posix.read(fd, 8192)
+    finally:
+        posix.close(fd)
+    at = data.index(b"\nSigIgn:\t") + 9
+    return int(data[at : at + 16], 16)

@@ -1,0 +1,63 @@
+"""The mounts that the child can't make itself, made for it when their turn has come."""
+
+import posix
+
+from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWPID, MS_BIND
+from libcontainer_py.mount import sources
+from libcontainer_py.mount.options import is_idmapped, parse_options
+from libcontainer_py.namespaces import helper, maps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from libcontainer_py.namespaces.child import Child
+    from libcontainer_py.namespaces.init import InitConfig
+
+    Mount = dict[str, Any]
+
+
+def serve_sources(child: "Child", start: "InitConfig") -> helper.Serving:
+    """Start the process that makes what `InitConfig.sources` lists, each when it is asked for.
+
+    Only then: a source can lie inside an earlier mount.
+
+    Raises:
+        StepError: with the mount as its field
+    """
+    wanted: list[Mount] = start.config.get("mounts") or []
+    user_namespaces: dict[int, int] = {}
+    made: dict[int, int] = {}
+    try:
+        for index in start.sources:
+            if is_idmapped(wanted[index]):
+                user_namespaces[index] = _user_namespace(child, wanted[index])
+            elif not parse_options(wanted[index].get("options") or []).flags & MS_BIND:
+                made[index] = _procfs(start, wanted[index], f"mounts[{index}]")
+
+        def answer(index: int) -> int:
+            if index in made:
+                return made[index]
+            posix.chdir(start.bundle)  # what a relative source is relative to
+            return sources.open_source(wanted, index, user_namespaces)
+
+        return helper.Serving(child.pidfd, CLONE_NEWNS, answer)
+    finally:
+        for fd in (*user_namespaces.values(), *made.values()):
+            posix.close(fd)
+
+
+def _user_namespace(child: "Child", mount: "Mount") -> int:
+    """Get the user namespace whose maps a mount is to have."""
+    mappings = sources.user_namespace_for(mount)
+    if mappings is not None:
+        return maps.new_user_namespace(*mappings)
+    return posix.open(f"/proc/{child.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+
+
+def _procfs(start: "InitConfig", mount: "Mount", field: str) -> int:
+    """Make the procfs of the pid namespace that is joined."""
+    from libcontainer_py.namespaces import procfs
+
+    joined = next(join.fd for join in start.joins if join.flag == CLONE_NEWPID)
+    return procfs.new_procfs(joined, parse_options(mount.get("options") or []), field)

@@ -1,0 +1,146 @@
+"""Our other tests, inside a machine with cgroup v2, systemd and AppArmor: each a line of this run.
+
+The pytest inside writes down how each test ended (`inside.py`); this one hands its reports on as
+its own, as they come, under names that begin with the machine's release. A test that is skipped
+there for a reason that is not in ``allowed_skips.txt`` has failed.
+
+This lane keeps both processors busy: it never runs beside a benchmark, or a test of a race.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vm import image, machine
+
+HERE = Path(__file__).resolve().parent
+
+# What is run where nothing is chosen: what depends on the kernel, on systemd or on Python.
+CHOSEN: dict[str, list[str]] = {
+    "bookworm": ["tests/isolation", "tests/spec", "tests/cli"],
+    "trixie": ["tests/unit", "tests/isolation", "tests/cli/test_imports.py"],
+}
+SECONDS = 1500
+
+
+def allowed_skips() -> set[str]:
+    """The reasons for which a test may be skipped in there."""
+    lines = (HERE / "allowed_skips.txt").read_text(encoding="utf-8").splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+class Reports:
+    """Hands on what the pytest inside reports."""
+
+    def __init__(self, config: pytest.Config, release: str) -> None:
+        self._config = config
+        self._release = release
+        self._allowed = allowed_skips()
+        self._read: dict[Path, int] = {}
+        self.running: dict[Path, str] = {}
+        self.failed = False
+        self.seen: set[str] = set()
+        self.collected: dict[Path, int] = {}
+        self.uncollected: list[str] = []
+
+    def __call__(self, share: Path) -> None:
+        """Read the lines that are new, and whole."""
+        for path in sorted(share.glob("reports.*")):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                lines = file.read().splitlines(keepends=True)
+            for line in lines:
+                if line.endswith(b"\n"):
+                    self._read[path] = self._read.get(path, 0) + len(line)
+                    self._take(path, **json.loads(line))
+
+    def _take(
+        self,
+        path: Path,
+        start: str | None = None,
+        report: dict[str, Any] | None = None,
+        collect: str | None = None,
+        finish: int | None = None,
+    ) -> None:
+        if start is not None:
+            self.running[path] = start
+        elif report is not None:
+            self._hand_on(report)
+        elif collect is not None:
+            self.uncollected.append(collect)
+        elif finish is not None:
+            self.collected[path] = finish
+
+    def _hand_on(self, data: dict[str, Any]) -> None:
+        hook = self._config.hook
+        report = hook.pytest_report_from_serializable(config=self._config, data=data)
+        self.seen.add(report.nodeid)
+        file, line, name = report.location
+        report.nodeid = f"{self._release}/{report.nodeid}"
+        report.location = (f"{self._release}/{file}", line, f"{self._release}: {name}")
+        if report.skipped:
+            report.longrepr = tuple(report.longrepr)  # JSON made a list of it
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            if reason not in self._allowed:
+                report.outcome = "failed"
+                report.longrepr = f"skipped, and not in tests/vm/allowed_skips.txt: {reason}"
+        self.failed |= report.failed
+        hook.pytest_runtest_logreport(report=report)
+
+
+def run_inside(
+    capfd: pytest.CaptureFixture[str], config: pytest.Config, release: str, words: list[str]
+) -> None:
+    """Run pytest with the words in a machine; fail unless every test of it was heard of."""
+    reports = Reports(config, release)
+    said: list[str] = []
+
+    def watch(share: Path) -> None:
+        reports(share)
+        out = [share / name for name in ("out", "err")]
+        said[:] = [file.read_text(errors="backslashreplace") for file in out if file.exists()]
+
+    command = ["python", "-m", "tests.vm.inside", *words]
+    try:
+        with capfd.disabled():  # what is reported meanwhile is not this test's own output
+            code = machine.run(command, release=release, seconds=SECONDS, watch=watch)
+    except machine.MachineError as error:
+        running = "\n".join(reports.running.values())
+        pytest.fail(f"{error}\n--- the last tests that began:\n{running}", pytrace=False)
+    last = f"exit code {code} inside:\n" + "".join(text[-3000:] for text in said)
+    if reports.uncollected:
+        pytest.fail("\n".join(sorted(set(reports.uncollected))), pytrace=False)
+    if not reports.seen:
+        pytest.fail(f"no test was run; {last}", pytrace=False)
+    collected = sum(reports.collected.values())
+    if len(reports.seen) != collected:
+        pytest.fail(f"of {collected} tests {len(reports.seen)} reported; {last}", pytrace=False)
+    if code and not reports.failed:
+        pytest.fail(f"no test failed, but: {last}", pytrace=False)
+
+
+def releases(config: pytest.Config) -> list[str]:
+    """One machine for what somebody has chosen; for the lane's own choice, each."""
+    if config.getoption("inside", []) or config.getoption("selftest", False):
+        return [machine.RELEASE]
+    return [release for release in image.RELEASES if release in CHOSEN]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test for each release."""
+    metafunc.parametrize("release", releases(metafunc.config))
+
+
+@pytest.mark.timeout(machine.SECONDS_TO_BOOT + SECONDS + 600)  # with an image to build
+def test_inside(
+    release: str, pytestconfig: pytest.Config, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The machine came up, and every test in there was run to its end and is reported above."""
+    words = list(pytestconfig.getoption("inside", []))
+    if pytestconfig.getoption("selftest", False):
+        words = ["tests/vm/selftest.py"]
+    elif not words or words[0].startswith("-"):
+        words = [*CHOSEN[release], *words]
+    run_inside(capfd, pytestconfig, release, words)
