@@ -34,6 +34,8 @@ ROWS = (
     *("create + start + delete -f", "create + start + delete -f, CPU"),
     "delete -f of a running one",
     *("state", "state, CPU"),
+    *("exec true", "exec true, CPU"),
+    *("pause + resume", "pause + resume, CPU"),
     *("created container, Pss", "created container, its memory cgroup"),
 )
 
@@ -267,6 +269,13 @@ def measure(python: Path, runtimes: list[Runtime], directory: Path, rounds: int)
         wall, cpu = runtime.run("state", container)
         record("state", runtime.name, wall)
         record("state, CPU", runtime.name, cpu)
+        wall, cpu = runtime.run("exec", container, "true")
+        record("exec true", runtime.name, wall)
+        record("exec true, CPU", runtime.name, cpu)
+        wall, cpu = runtime.run("pause", container)
+        more, more_cpu = runtime.run("resume", container)
+        record("pause + resume", runtime.name, wall + more)
+        record("pause + resume, CPU", runtime.name, cpu + more_cpu)
         wall, _ = runtime.run("delete", "-f", container)
         record("delete -f of a running one", runtime.name, wall)
 
@@ -319,6 +328,7 @@ def imports(python: Path, directory: Path) -> dict[str, list[str]]:
         "create": ["create", "--bundle", str(directory / "sleep"), ID],
         "state": ["state", ID],
         "start": ["start", ID],
+        "exec": ["exec", ID, "true"],
         "kill": ["kill", ID, "KILL"],
         "delete": ["delete", "-f", ID],
         "run": ["run", "--bundle", str(directory / "true"), ID],

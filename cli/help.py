@@ -33,7 +33,7 @@ def spelled(flag: Flag) -> str:
 
 def explained(flag: Flag) -> str:
     """What a flag does, with its default."""
-    return flag.help if flag.default is None else f"{flag.help} (default: {flag.default})"
+    return flag.help if flag.default in (None, ()) else f"{flag.help} (default: {flag.default})"
 
 
 def _row(flag: Flag) -> "tuple[str, str]":

@@ -115,7 +115,7 @@ COMMANDS = {
             Flag("--cap -c", "one more capability for it; may be repeated", "name", ()),
             Flag(
                 "--cgroup",
-                "cgroup below the container's to be in; on v1 <controllers>:<path>",
+                "cgroup below the container's; on v1 controllers:path",
                 "path",
                 (),
             ),
@@ -129,7 +129,7 @@ COMMANDS = {
             Flag(
                 "--env -e", "set a variable of its environment; may be repeated", "name=value", ()
             ),
-            Flag("--ignore-paused", "in a paused container, too: it begins when that goes on"),
+            Flag("--ignore-paused", "in a paused container, too"),
             Flag("--no-new-privs", "it can gain no privileges by executing a program"),
             Flag("--pid-file", "file to write its process id to", "file"),
             Flag("--pidfd-socket", "UNIX socket that receives a pidfd of it", "file"),

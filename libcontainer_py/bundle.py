@@ -27,9 +27,20 @@ _DIRECTORY = __file__.rpartition("/")[0]
 _CACHE = f"{_DIRECTORY}/__pycache__"
 # What some runs of a command need and most don't: a filter is compiled once for each profile.
 _NOT_RECORDED = (
+    f"{_PACKAGE}.cgroups.block_io",
+    f"{_PACKAGE}.cgroups.hugetlb",
+    f"{_PACKAGE}.cgroups.net_v1",
+    f"{_PACKAGE}.cgroups.rdma",
     f"{_PACKAGE}.cli.log",
     f"{_PACKAGE}.cli.terminal",
+    f"{_PACKAGE}.mount.copyup",
     f"{_PACKAGE}.namespaces.console",
+    f"{_PACKAGE}.namespaces.joins",
+    f"{_PACKAGE}.namespaces.launcher",
+    f"{_PACKAGE}.namespaces.maps",
+    f"{_PACKAGE}.namespaces.procfs",
+    f"{_PACKAGE}.namespaces.sources",
+    f"{_PACKAGE}.security.scheduling",
     f"{_PACKAGE}.security.seccomp_enosys",
     f"{_PACKAGE}.security.seccomp_library",
     f"{_PACKAGE}.security.seccomp_profile",

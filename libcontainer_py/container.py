@@ -131,7 +131,7 @@ class Container:
         warnings: what was odd about its config.json, a line each
     """
 
-    __slots__ = ("_detached", "_directory", "id", "process", "warnings")
+    __slots__ = ("_detached", "_directory", "_executed", "id", "process", "warnings")
 
     def __init__(self, directory: StateDir, process: "Process | None" = None) -> None:
         self.id = directory.container_id
@@ -139,6 +139,7 @@ class Container:
         self.warnings: list[str] = []
         self._directory = directory
         self._detached = False
+        self._executed: list[Process] = []  # our own children, as `exec` made them
 
     def __repr__(self) -> str:
         return f"<Container {self.id!r}>"
@@ -310,7 +311,7 @@ class Container:
             ConfigError: the process is wrong
             StepError: a step failed; nothing of it is left
         """
-        from libcontainer_py.namespaces import launcher
+        from libcontainer_py.namespaces.clone import may_clone
         from libcontainer_py.namespaces.execin import ExecOptions, exec_in
         from libcontainer_py.spec import process as processes
 
@@ -341,15 +342,23 @@ class Container:
                 ignore_paused=ignore_paused,
                 cgroups=cgroups,
             )
-            call = exec_in if launcher.may_clone() else launcher.launch_in
-            created = call(self._directory.root, self.id, process, options)
+            arguments = (self._directory.root, self.id, process, options)
+            if may_clone():
+                created = exec_in(*arguments)
+            else:
+                from libcontainer_py.namespaces import launcher
+
+                created = launcher.launch_in(*arguments)
         except BaseException:
             streams.close_ours()
             raise
         finally:
             streams.close_childs()
         self.warnings += created.warnings
-        return _process(created, streams)
+        executed = _process(created, streams)
+        self._executed = [each for each in self._executed if each.returncode is None]
+        self._executed.append(executed)
+        return executed
 
     def kill(self, signal: int = 15, *, all: bool = False) -> None:
         """Send a signal to the container's first process.
@@ -674,20 +683,33 @@ class Container:
                 pass
         cgroups.remove()
 
-    def _kill_first(self, record: "dict[str, Any]", cgroups: "Cgroups | None" = None) -> None:
+    def _ends_within(self, pidfd: int, seconds: float) -> bool:
+        """Wait for the end of the first process, and meanwhile reap what `exec` has made: the first
+        of a pid namespace can't end before that.
+        """
         from libcontainer_py.linux.wait import wait_for_end
 
+        for executed in self._executed:
+            try:
+                if executed.fileno() >= 0 and executed.poll() is None:
+                    wait_for_end(executed.fileno(), seconds)
+                    executed.poll()
+            except ChildProcessError:
+                continue  # somebody else has reaped it
+        return wait_for_end(pidfd, seconds)
+
+    def _kill_first(self, record: "dict[str, Any]", cgroups: "Cgroups | None" = None) -> None:
         try:
             pidfd = self._pidfd(record)
         except WrongState:
             return
         try:
             _signal.pidfd_send_signal(pidfd, _SIGKILL)
-            if cgroups is not None and not wait_for_end(pidfd, _FROZEN_SECONDS):
+            if cgroups is not None and not self._ends_within(pidfd, _FROZEN_SECONDS):
                 # It is frozen, or waits as the first of its pid namespace for one that is: on
                 # cgroup v1 the frozen don't die. A container can do that to itself.
                 cgroups.kill()
-            if not wait_for_end(pidfd, _KILL_SECONDS):
+            if not self._ends_within(pidfd, _KILL_SECONDS):
                 raise Error(
                     f"container {self.id}: process {record['pid']} is still there"
                     f" {_KILL_SECONDS:.0f} s after SIGKILL"
@@ -766,7 +788,7 @@ class Runtime:
             Exists: the id is taken
             StepError: a step failed; nothing is left behind
         """
-        from libcontainer_py.namespaces import launcher
+        from libcontainer_py.namespaces.clone import may_clone
         from libcontainer_py.namespaces.exec import Options, exec_
 
         directory = StateDir(self.root, container_id)
@@ -783,8 +805,13 @@ class Runtime:
                 pidfd_socket=None if pidfd_socket is None else _absolute(pidfd_socket),
                 detach=detach,
             )
-            create = exec_ if launcher.may_clone() else launcher.launch
-            created = create(self.root, container_id, _absolute(bundle), options)
+            arguments = (self.root, container_id, _absolute(bundle), options)
+            if may_clone():
+                created = exec_(*arguments)
+            else:
+                from libcontainer_py.namespaces import launcher
+
+                created = launcher.launch(*arguments)
         except BaseException:
             streams.close_ours()
             raise

@@ -66,8 +66,10 @@ def of_bundle(
     Raises:
         ConfigError: config.json is not there, or not valid
     """
-    config, _warnings = load.load(bundle)
-    process: Process = config["process"]
+    config = load.parse(load.read(bundle))
+    # What else there is in it was for the first process, and has been looked at then.
+    process: Process = (isinstance(config, dict) and config.get("process")) or {}
+    check(process)
     process["args"] = args
     process["terminal"] = terminal
     if not terminal:

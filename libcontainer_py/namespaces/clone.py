@@ -3,6 +3,7 @@
 import _signal
 import gc
 import posix
+import sys
 
 from libcontainer_py.errors import Error
 from libcontainer_py.linux import syscalls
@@ -22,6 +23,14 @@ def has_threads() -> bool:
     A clone copies one; what the others hold stays locked for ever in the child.
     """
     return len(posix.listdir("/proc/self/task")) != 1
+
+
+def may_clone() -> bool:
+    """May this process clone by itself? Else the launcher must.
+
+    Only without other threads, and where Python spells paths in UTF-8, as config.json does.
+    """
+    return not has_threads() and sys.getfilesystemencoding() == "utf-8"
 
 
 def refuse_threads() -> None:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 # The joining child, and what it clones.
 _TASKS = 2
+# Not even by birth: a limit that `pids_room` does not see, a cgroup that is not ours to write to,
+# or one that has handed its controllers down meanwhile.
+_NO_ENTRY = (11, 13, 16)  # EAGAIN, EACCES, EBUSY
 
 
 class ExecOptions:
@@ -195,7 +198,7 @@ def _exec_in(
             entrance = cgroups.exec_entrance(record["pid"], options.cgroups)
             inside = _has_room(cgroups)
         try:
-            _clone(child, start, childs_end, entrance if inside else None, options)
+            inside = _clone(child, start, childs_end, entrance if inside else None, options)
         finally:
             entrance.close()
         childs_end.close()
@@ -321,17 +324,31 @@ def _clone(
     childs_end: "SyncPipe",
     entrance: "Entrance | None",
     options: ExecOptions,
-) -> None:
+) -> bool:
+    """Clone the joining child; returns whether it is, or will be, in the cgroups by itself."""
     start.entrance = entrance
     with During("clone"):
-        clone(
-            lambda: setns(start, childs_end),
-            child.born,
-            cgroup=None if entrance is None else entrance.unified,
-            for_parent=options.cloned is not None,
-        )
+        try:
+            _clone_into(child, start, childs_end, options)
+        except OSError as error:
+            if entrance is None or error.errno not in _NO_ENTRY:
+                raise
+            start.entrance = None
+            _clone_into(child, start, childs_end, options)
     if options.cloned is not None:
         options.cloned(child.pid, child.pidfd)
+    return start.entrance is not None
+
+
+def _clone_into(
+    child: Child, start: SetnsConfig, childs_end: "SyncPipe", options: ExecOptions
+) -> None:
+    clone(
+        lambda: setns(start, childs_end),
+        child.born,
+        cgroup=None if start.entrance is None else start.entrance.unified,
+        for_parent=options.cloned is not None,
+    )
 
 
 def _with_oom_score_adj(process: "dict[str, Any]", record: "dict[str, Any]") -> "dict[str, Any]":

@@ -6,7 +6,7 @@ the finish list. libcontainer's FinalizeNamespace, and what follows it.
 
 import posix
 
-from libcontainer_py.errors import StepError
+from libcontainer_py.errors import During, StepError
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import PR_SET_NO_NEW_PRIVS
 from libcontainer_py.mount import paths
@@ -143,7 +143,8 @@ def execv(
     user, process = start.user(), start.process
     groups = _groups(start)
     if groups is not None:
-        posix.setgroups(groups)
+        with During("SetupUser", "process.user.additionalGids"):
+            posix.setgroups(groups)
     with AsUser(user.get("uid", 0), user.get("gid", 0), start.sets):
         program = look_path(process["args"][0], environment.get("PATH"))
     if start.filter is not None and process.get("noNewPrivileges"):

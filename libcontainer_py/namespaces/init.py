@@ -29,9 +29,11 @@ from libcontainer_py.namespaces.finalize import (
 )
 from libcontainer_py.namespaces.helper import ask
 from libcontainer_py.namespaces.identity import become_root
+from libcontainer_py.namespaces.step import Step
 from libcontainer_py.namespaces.streams import close_all_but, reset_signals, set_stdio
 from libcontainer_py.network.loopback import loopback_up
 from libcontainer_py.security import keyring, memorypolicy
+from libcontainer_py.security.personality import set_personality
 from libcontainer_py.security.rlimits import lower_nproc
 from libcontainer_py.syncpipe.pipe import SyncPipe, as_step_error, error_message
 
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
 
     from libcontainer_py.cgroups.interface import CgroupMount, Entrance
     from libcontainer_py.namespaces.joins import Join
-# include/uapi/linux/personality.h
-PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 
 
 class InitConfig(ProcessConfig):
@@ -102,22 +102,6 @@ def init(start: InitConfig, pipe: "SyncPipe") -> "NoReturn":
         except BaseException:  # the parent is gone: there is nobody to tell
             posix._exit(1)
     posix._exit(1)
-
-
-class Step:
-    """Which step we are in, and the field of config.json that it works on."""
-
-    __slots__ = ("_pipe", "field", "name")
-
-    def __init__(self, pipe: "SyncPipe") -> None:
-        self._pipe = pipe
-        self.name = "clone"
-        self.field: str | None = None
-
-    def begin(self, name: str, field: "str | None" = None) -> None:
-        self.name = name
-        self.field = field
-        self._pipe.announce(name)
 
 
 def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
@@ -330,4 +314,4 @@ def _restrict(start: InitConfig, read_only_later: "list[int]", step: Step) -> No
         memorypolicy.set_memory_policy(linux["memoryPolicy"])
     step.begin("Personality", "linux.personality")
     if linux.get("personality"):
-        syscalls.personality(PERSONALITIES[linux["personality"]["domain"]])
+        set_personality(linux["personality"]["domain"])

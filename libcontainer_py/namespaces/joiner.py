@@ -22,8 +22,9 @@ from libcontainer_py.namespaces import joins, seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from libcontainer_py.namespaces.init import InitConfig, Step
+    from libcontainer_py.namespaces.init import InitConfig
     from libcontainer_py.namespaces.joins import Join
+    from libcontainer_py.namespaces.step import Step
     from libcontainer_py.syncpipe.pipe import SyncPipe
 
 _EPERM = 1

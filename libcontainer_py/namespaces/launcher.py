@@ -17,10 +17,10 @@ import sys
 
 from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError, WrongState
 from libcontainer_py.linux.wait import wait_for_end
-from libcontainer_py.namespaces.clone import has_threads
 from libcontainer_py.namespaces.created import Created
 from libcontainer_py.namespaces.exec import Options, exec_
 from libcontainer_py.namespaces.execin import ExecOptions, exec_in
+from libcontainer_py.namespaces.prepare import refuse_closed
 from libcontainer_py.syncpipe.pipe import SyncPipe, decode, error_message, error_of, new_sync_pipe
 
 TYPE_CHECKING = False
@@ -36,14 +36,6 @@ PROGRAM = (
 _SIGKILL = 9
 _KILL_SECONDS = 10.0
 _PACKAGE = __file__.rsplit("/", 3)[0]
-
-
-def may_clone() -> bool:
-    """May this process clone by itself? Else the launcher must.
-
-    Only without other threads, and where Python spells paths in UTF-8, as config.json does.
-    """
-    return not has_threads() and sys.getfilesystemencoding() == "utf-8"
 
 
 def launch(root: str, container_id: str, bundle: str, options: Options) -> Created:
@@ -80,6 +72,11 @@ def _launch(request: "dict[str, Any]", options: "Options | ExecOptions", preserv
     import os
     import subprocess
 
+    # First of all: the pipe must not get such a number.
+    for name, fd in zip(("stdin", "stdout", "stderr"), options.stdio, strict=True):
+        refuse_closed(name, fd)
+    for fd in range(3, 3 + preserved):
+        refuse_closed("--preserve-fds", fd)
     ours, theirs = new_sync_pipe()
     words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", PROGRAM, str(theirs.fileno())]
     places = [_PACKAGE, *(place for place in sys.path if os.path.isabs(place))]

@@ -8,7 +8,6 @@ import posix
 from libcontainer_py.errors import StepError
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import AT_EMPTY_PATH, CLONE_NEWPID, PR_SET_DUMPABLE
-from libcontainer_py.mount import console, pivot
 from libcontainer_py.namespaces import finish, seal
 from libcontainer_py.namespaces.finalize import (
     ProcessConfig,
@@ -18,10 +17,11 @@ from libcontainer_py.namespaces.finalize import (
     load_environment,
 )
 from libcontainer_py.namespaces.identity import become_root
-from libcontainer_py.namespaces.init import PERSONALITIES, Step
+from libcontainer_py.namespaces.step import Step
 from libcontainer_py.namespaces.streams import close_all_but, reset_signals, set_stdio
 from libcontainer_py.security import keyring
 from libcontainer_py.security.affinity import set_affinity
+from libcontainer_py.security.personality import set_personality
 from libcontainer_py.security.rlimits import lower_nproc
 from libcontainer_py.syncpipe.pipe import as_step_error, error_message
 
@@ -98,7 +98,8 @@ def _setns(start: SetnsConfig, pipe: "SyncPipe", step: Step) -> None:
     syscalls.setns(init, start.namespaces | CLONE_NEWPID)
     posix.close(init)
     if root >= 0:
-        pivot.chroot_root(root)
+        posix.fchdir(root)
+        posix.chroot(".")
         posix.close(root)
     if start.ids is not None:
         step.begin("setupUserNamespace")
@@ -112,7 +113,7 @@ def _setns(start: SetnsConfig, pipe: "SyncPipe", step: Step) -> None:
 
     step.begin("Personality", "linux.personality")
     if start.personality is not None:
-        syscalls.personality(PERSONALITIES[start.personality])
+        set_personality(start.personality)
 
     step.begin("FinalizeNamespace", "process.cwd")
     inside = finalize_namespace(start)
@@ -140,6 +141,9 @@ def _setns(start: SetnsConfig, pipe: "SyncPipe", step: Step) -> None:
 
 def _open_and_dup(start: SetnsConfig, pipe: "SyncPipe", step: Step) -> None:
     """Make a terminal of the container's own devpts the standard streams; send its master up."""
+    # Not an import: the parent, which has a console to send, has loaded it.
+    from libcontainer_py.mount import console
+
     step.begin("OpenAndDup", "process.terminal")
     size = start.process.get("consoleSize") or {}
     master, slave = console.new_terminal()

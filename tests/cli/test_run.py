@@ -196,13 +196,6 @@ BAD: dict[str, tuple[Damage, str]] = {
         config(linux__intelRdt={"closID": "x"}),
         "linux.intelRdt: intelRdt is not built yet",
     ),
-    "a user namespace": (
-        config(
-            linux__namespaces=[{"type": "mount"}, {"type": "user"}],
-            linux__uidMappings=ROOT_ID,
-            linux__gidMappings=ROOT_ID,
-            hostname="",
-        ),
         "linux.namespaces[1].type",
     ),
     "a joined namespace": (

@@ -107,7 +107,7 @@ V2_FILES = {
     "memory.max": str(32 * MIB),
     "memory.low": str(24 * MIB),
     "cpu.max": "500000 1000000",
-    "cpu.weight": "4",
+    "cpu.weight": "17",
     "pids.max": "20",
 }
 

@@ -101,7 +101,7 @@ def test_capabilities_are_those_of_config_json(box: Box) -> None:
         config["process"]["noNewPrivileges"] = False
 
     script = (
-        "grep Cap /proc/self/status; touch /dev/shm/x; chown 9:9 /dev/shm/x && stat -c %u /dev/shm/x;"
+        "grep Cap /proc/self/status; cd /dev/shm; touch x; chown 9:9 x && stat -c %u x;"
         " mknod /dev/shm/null c 1 3 2>&1; date -s 2020-01-01 2>&1 | grep -o 'not permitted'"
     )
     lines = box.lines(script, change=user(then=names))
@@ -167,7 +167,7 @@ def test_340_extents(box: Box) -> None:
 
 
 def test_a_user_namespace_and_nothing_else(box: Box) -> None:
-    """No namespace beside it and that of mounts: the host's processes are not shown by a new proc."""
+    """No namespace beside it and that of mounts: then no new proc may show the host's processes."""
 
     def change(config: "Config") -> None:
         config["linux"]["namespaces"] = [{"type": "mount"}]
@@ -346,7 +346,8 @@ def test_a_joined_one_with_its_maps(box: Box, other: Callable[..., int]) -> None
 def test_a_joined_one_that_has_other_maps(box: Box, other: Callable[..., int], field: str) -> None:
     maps = [mapping(0, 200000, 1000)]
     pid = other(maps)
-    linux = {"uidMappings": maps, "gidMappings": maps} | {field: [mapping(0, 200000, 999)]}
+    linux: dict[str, Any] = {"uidMappings": maps, "gidMappings": maps}
+    linux[field] = [mapping(0, 200000, 999)]
     error = box.refused(change=joined(pid, **linux))
     assert f"linux.{field}: not what the user namespace to be joined has: 0 200000 1000" in error
 

@@ -29,7 +29,9 @@ from libcontainer_py.linux.flags import (
 from libcontainer_py.linux.numbers import MACHINE, NR
 from libcontainer_py.security import seccomp, seccomp_library, seccomp_profile
 
-x86_64_only = pytest.mark.skipif(MACHINE != "x86_64", reason="the loop is written for x86_64 only")
+x86_64_only = pytest.mark.skipif(
+    MACHINE != "x86_64", reason="tried with the machine code of x86_64"
+)
 
 Profile = dict[str, Any]
 

@@ -181,7 +181,9 @@ def _bootstrap(release: str, root: Path, work: Path) -> None:
     """Install the packages, from this machine's own sources and by its way to them."""
     options = work / "apt.conf"
     options.write_text(_apt_options())
-    words = ["mmdebstrap", "--quiet", "--variant=apt", "--format=directory"]
+    # What it mounts meanwhile is not there for others, nor for who removes a half-made root.
+    words = ["unshare", "--mount", "--propagation=private"]
+    words += ["mmdebstrap", "--quiet", "--variant=apt", "--format=directory"]
     words += [f"--include={','.join(PACKAGES)}", f"--aptopt={options}"]
     # Manuals are a fifth of the image.
     words += ["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*"]
