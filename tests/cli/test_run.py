@@ -150,8 +150,6 @@ def fifo(path: Path) -> None:
     os.mkfifo(path / "config.json")
 
 
-ROOT_ID = [{"containerID": 0, "hostID": 0, "size": 1}]
-
 BAD: dict[str, tuple[Damage, str]] = {
     "no config.json": (
         lambda path: (path / "config.json").unlink(),
@@ -196,10 +194,8 @@ BAD: dict[str, tuple[Damage, str]] = {
         config(linux__intelRdt={"closID": "x"}),
         "linux.intelRdt: intelRdt is not built yet",
     ),
-        "linux.namespaces[1].type",
-    ),
     "a joined namespace": (
-        config(linux__namespaces=[{"type": "mount"}, {"type": "uts", "path": "/proc/1/ns/uts"}]),
+        config(linux__namespaces=[{"type": "mount"}, {"type": "uts", "path": "/proc/1/ns/net"}]),
         "linux.namespaces[1].path",
     ),
     "a missing source": (
