@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 def _runtime(words: "Words") -> "Runtime":
     from libcontainer_py.container import Runtime
 
-    return Runtime(words.globals["root"])
+    options = words.globals
+    return Runtime(
+        options["root"],
+        systemd_cgroup=options["systemd-cgroup"],
+        systemd_properties=options["systemd-properties"],
+    )
 
 
 def _container(words: "Words") -> "Container":

@@ -85,8 +85,6 @@ def _run(words: Words) -> int:
     if words.command is None or options["help"] or words.flags["help"]:
         return _help(words.command)
     words.check()
-    if options["systemd-cgroup"]:
-        raise Error("--systemd-cgroup is not built yet: leave it out to use cgroupfs directly")
     if options["rootless"] not in ("auto", "") and boolean("rootless", options["rootless"], None):
         raise Error(f"--rootless={options['rootless']} is not built yet")
     if words.log is not None:

@@ -66,7 +66,7 @@ _lcpy() {
         :
     elif [[ $current == -* && $given -eq 0 ]]; then
         case $command in
-            '') words='--debug --log --log-format --root --criu --systemd-cgroup --rootless --help -h --version -v' ;;
+            '') words='--debug --log --log-format --root --criu --systemd-cgroup --systemd-properties --rootless --help -h --version -v' ;;
             create) words='--bundle -b --console-socket --pid-file --pidfd-socket --no-pivot --no-new-keyring --preserve-fds --help -h' ;;
             delete) words='--force -f --help -h' ;;
             events) words='--interval --stats --help -h' ;;

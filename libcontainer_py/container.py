@@ -629,7 +629,11 @@ class Container:
             # Whoever has the lock may wait for the container: `start` does for its hooks, which
             # can be programs of the image's. And nobody can be let wait for ever.
             try:
-                self._kill_first(directory.read())
+                record = directory.read()
+                if record["pid"]:
+                    self._kill_first(record)
+                else:
+                    self._kill_in_cgroups()  # `create` waits for it: it may be stopped in there
             except Error:
                 pass  # there is no record yet, or a damaged one
             if not directory.lock_within(_KILL_SECONDS):
@@ -656,6 +660,14 @@ class Container:
             cgroups = manager.load(state)
             cgroups.kill()
             cgroups.remove()
+
+    def _kill_in_cgroups(self) -> None:
+        """Kill what `create` has put into the container's cgroups, if it has made them."""
+        from libcontainer_py.cgroups import manager
+
+        state = self._directory.read_cgroups()
+        if state is not None:
+            manager.load(state).kill()
 
     def _end(self, record: "dict[str, Any]", status: str, force: bool) -> None:
         """Kill what still runs, and remove the cgroups."""
@@ -742,12 +754,24 @@ class Runtime:
 
     Args:
         root: the directory; ``/run/lcpy``, or ``$XDG_RUNTIME_DIR/lcpy`` when not root
+        systemd_cgroup: let systemd make the cgroups of new containers, as scopes; their
+            `cgroupsPath` is ``slice:prefix:name`` then
+        systemd_properties: let annotations ``org.systemd.property.NAME`` of config.json set any
+            property of these scopes, and not only harmless ones
     """
 
-    __slots__ = ("root",)
+    __slots__ = ("root", "systemd_cgroup", "systemd_properties")
 
-    def __init__(self, root: "str | os.PathLike[str] | None" = None) -> None:
+    def __init__(
+        self,
+        root: "str | os.PathLike[str] | None" = None,
+        *,
+        systemd_cgroup: bool = False,
+        systemd_properties: bool = False,
+    ) -> None:
         self.root = states.default_root() if root is None else _absolute(root)
+        self.systemd_cgroup = systemd_cgroup
+        self.systemd_properties = systemd_properties
 
     def create(
         self,
@@ -804,6 +828,8 @@ class Runtime:
                 console_socket=None if console_socket is None else _absolute(console_socket),
                 pidfd_socket=None if pidfd_socket is None else _absolute(pidfd_socket),
                 detach=detach,
+                systemd_cgroup=self.systemd_cgroup,
+                systemd_properties=self.systemd_properties,
             )
             arguments = (self.root, container_id, _absolute(bundle), options)
             if may_clone():

@@ -31,8 +31,8 @@ def features() -> "dict[str, Any]":
         "cgroup": {
             "v1": True,
             "v2": True,
-            "systemd": False,
-            "systemdUser": False,
+            "systemd": True,
+            "systemdUser": True,
             "rdma": _works("linux.resources.rdma"),
         },
         "seccomp": _seccomp(annotations),
@@ -54,8 +54,8 @@ def features() -> "dict[str, Any]":
         "mountOptions": known_options(),
         "linux": linux,
         "annotations": annotations,
-        # No annotation of config.json changes what is done.
-        "potentiallyUnsafeConfigAnnotations": [],
+        # All that begins so. Those that could change the host are off unless they are turned on.
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     }
 
 

@@ -392,7 +392,7 @@ def frozen(state: "dict[str, Any]") -> bool:
     paths = state["cgroups"].get("paths") or {}
     if "freezer" in paths:
         file, thawed = paths["freezer"] + "/freezer.state", b"THAWED\n"
-    elif state["cgroups"]["driver"] == "v2":
+    elif state["cgroups"]["driver"] in ("v2", "systemd"):
         file, thawed = paths[""] + "/cgroup.events", b"frozen 0\n"
     else:
         return False

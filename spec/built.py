@@ -12,11 +12,8 @@ if TYPE_CHECKING:
 
 # [] after a name is each item of a list.
 FIELDS = (
-    "process.apparmorProfile",
-    "process.selinuxLabel",
     "linux.netDevices",
     "linux.intelRdt",
-    "linux.mountLabel",
 )
 
 

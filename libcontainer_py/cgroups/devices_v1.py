@@ -73,14 +73,14 @@ def apply(directory: str, rules: "list[dict[str, Any]] | None") -> None:
         ConfigError: a rule that cgroup v1 can't express
         StepError: the kernel refused one (a parent denies the device, for example)
     """
-    outcome = _play(rules or [])
+    outcome = play(rules or [])
     write(f"{directory}/devices.{'allow' if outcome.allow else 'deny'}", _ALL, FIELD)
     file = f"{directory}/devices.{'deny' if outcome.allow else 'allow'}"
     for device, (access, field) in outcome.exceptions.items():
         write(file, _text(device, access), field)
 
 
-def _play(rules: "list[dict[str, Any]]") -> _List:
+def play(rules: "list[dict[str, Any]]") -> _List:
     outcome = _List()
     for index, rule in enumerate(rules):
         field = f"{FIELD}[{index}]"

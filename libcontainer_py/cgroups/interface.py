@@ -153,9 +153,12 @@ class Cgroups:
     Attributes:
         paths: absolute directory by subsystem, with the keys of runc's state.json: ``"memory"``,
             ``"name=systemd"``, and ``""`` for the unified hierarchy
+        made_late: they are not there before `adopt`, and may be another's until then
     """
 
     __slots__ = ("paths",)
+
+    made_late = False
 
     def __init__(self, paths: "dict[str, str]") -> None:
         self.paths = paths
@@ -178,6 +181,14 @@ class Cgroups:
     def entrance(self) -> Entrance:
         """Open the doors for a child that moves itself. See `Entrance`."""
         raise NotImplementedError
+
+    def adopt(self, pid: int) -> None:
+        """Take in the container's first process, which waits, where it could not enter by itself:
+        where systemd makes the cgroup, around it.
+
+        Raises:
+            StepError: systemd refused; what it made is for `remove`
+        """
 
     def join(self, pid: int) -> None:
         """Move a process with all its threads. Costs an RCU grace period: see `Entrance`."""

@@ -87,6 +87,19 @@ def _refused(path: str, *, given: bool) -> Cgroups:
     return Disabled("this user may not make any here")
 
 
+def by_systemd(
+    cgroups_path: "str | None",
+    container_id: str,
+    annotations: "dict[str, str]",
+    *,
+    all_properties: bool,
+) -> Cgroups:
+    """Do what `manager` does, where systemd makes the cgroup: see `systemd.cgroups`."""
+    from libcontainer_py.cgroups import systemd
+
+    return systemd.cgroups(cgroups_path, container_id, annotations, all_properties=all_properties)
+
+
 def load(state: "dict[str, Any]") -> Cgroups:
     """Get the cgroups of an existing container from what `Cgroups.state` gave.
 
@@ -101,6 +114,10 @@ def load(state: "dict[str, Any]") -> Cgroups:
             from libcontainer_py.cgroups.v2 import V2
 
             return V2(state["paths"], state["mountpoint"])
+        if driver == "systemd":
+            from libcontainer_py.cgroups import systemd
+
+            return systemd.load(state)
         if driver == "disabled":
             return Disabled(state["why"])
     except (KeyError, TypeError, AttributeError):

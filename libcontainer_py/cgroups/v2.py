@@ -56,7 +56,7 @@ class V2(Cgroups):
             if not made:
                 _refuse_used(self._path)
             levels_v2.prepare(self._path, self.mountpoint, needed)
-            _refuse_frozen(self._path)
+            refuse_frozen(self._path)
         except BaseException:
             unmake(made)
             raise
@@ -243,7 +243,12 @@ def _refuse_used(path: str) -> None:
         raise _unfit(path, "it hands controllers down, so nobody may be in it")
 
 
-def _refuse_frozen(path: str) -> None:
+def refuse_frozen(path: str) -> None:
+    """Refuse a cgroup that is frozen, itself or with one above it.
+
+    Raises:
+        StepError: it is
+    """
     # Whoever is born in a frozen cgroup stops there, and we would wait for it.
     if _is_frozen(path):
         raise _unfit(path, "container's cgroup unexpectedly frozen, or one above it")

@@ -63,7 +63,8 @@ def _mount_v1(
     field: str,
     in_namespace: bool,
 ) -> int:
-    tmpfs = new_filesystem("tmpfs", "tmpfs", _options(_DEFAULT_FLAGS, "mode=755"), field, target)
+    top = _options(_DEFAULT_FLAGS, "mode=755", options.label)
+    tmpfs = new_filesystem("tmpfs", "tmpfs", top, field, target)
     attach(tmpfs, target)
     for hierarchy in hierarchies:
         posix.mkdir(hierarchy.name, 0o755, dir_fd=tmpfs)
@@ -117,7 +118,8 @@ def _without_own(target: int, options: Options, field: str, in_namespace: bool) 
     if in_namespace and _host_has_v2_alone():
         tree = _new("cgroup2", target, options, field)
     if tree is None:
-        empty = _options(_DEFAULT_FLAGS | MS_RDONLY, "mode=755,nr_blocks=1,nr_inodes=1")
+        words = "mode=755,nr_blocks=1,nr_inodes=1"
+        empty = _options(_DEFAULT_FLAGS | MS_RDONLY, words, options.label)
         tree = new_filesystem("tmpfs", "tmpfs", empty, field, target)
     return tree
 
@@ -133,8 +135,9 @@ def _host_has_v2_alone() -> bool:
         posix.close(fd)
 
 
-def _options(flags: int, data: str) -> Options:
+def _options(flags: int, data: str, label: str = "") -> Options:
     options = Options()
     options.flags = flags
     options.data.append((0, data))
+    options.label = label
     return options

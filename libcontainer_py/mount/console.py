@@ -50,9 +50,18 @@ def setup_console(height: int, width: int) -> "tuple[int, int]":
     return master, slave
 
 
-def new_terminal() -> "tuple[int, int]":
-    """Open the ptmx of the container's own devpts: returns the new terminal's (master, slave)."""
-    pts = _open_pts()
+def new_terminal(root: "int | None" = None) -> "tuple[int, int]":
+    """Open the ptmx of the container's own devpts: returns the new terminal's (master, slave).
+
+    Args:
+        root: a descriptor of the container's root; None: we are in it
+    """
+    slash = open_root() if root is None else root
+    try:
+        pts = _open_pts(slash)
+    finally:
+        if root is None:
+            posix.close(slash)
     try:
         # The kernel lets nobody make a file in a devpts, and nothing may be mounted over this one:
         # so it is opened for good at once, without a second look-up.
@@ -103,15 +112,12 @@ def take_terminal(slave: int, *, controlling: bool = True) -> None:
         fcntl.ioctl(0, TIOCSCTTY, 0)
 
 
-def _open_pts() -> int:
+def _open_pts(root: int) -> int:
     """Open /dev/pts, proved to be a devpts."""
-    root = open_root()
     try:
         pts = open_in_root(root, "/dev/pts", posix.O_DIRECTORY)
     except OSError as error:
         raise _no_devpts(error.errno or 0) from None
-    finally:
-        posix.close(root)
     if fstatfs(pts)[0] != DEVPTS_SUPER_MAGIC:
         posix.close(pts)
         raise _no_devpts(errno.ENODEV)

@@ -54,6 +54,9 @@ _FSCONFIG_MAX = 255
 # memory nodes. To part those right is up to the kernel, which mount(2) leaves it to.
 _PARTED_BY_THE_KERNEL = ('"', "\\", "mpol=")
 
+# What the policy labels file by file, and no mount as a whole.
+_LABELLED_BY_POLICY = ("cgroup", "cgroup2", "mqueue", "proc", "sysfs")
+
 _DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
@@ -68,8 +71,9 @@ def new_filesystem(fstype: str, source: str, options: Options, field: str, targe
         StepError: with the type, the option or the mount as its field, and what the kernel said
     """
     data = _options_of(options)
-    if _takes_mount(source, options, data):
-        return _by_mount(fstype, source, options, field, target)
+    label = "" if fstype in _LABELLED_BY_POLICY else options.label
+    if _takes_mount(source, options, data, label):
+        return _by_mount(fstype, source, options, field, target, label)
 
     context = _fsopen(fstype, field)
     try:
@@ -79,6 +83,8 @@ def new_filesystem(fstype: str, source: str, options: Options, field: str, targe
             if options.flags & flag:
                 fsconfig_set_flag(context, word)
         _set_options(context, fstype, data, field)
+        if label:
+            _set_label(context, label)
         try:
             fsconfig_create(context)
             return fsmount(context, FSMOUNT_CLOEXEC, attributes(options.flags))
@@ -97,12 +103,12 @@ def _options_of(options: Options) -> "list[_Option]":
     return found
 
 
-def _takes_mount(source: str, options: Options, data: "list[_Option]") -> bool:
+def _takes_mount(source: str, options: Options, data: "list[_Option]", label: str) -> bool:
     if options.flags & MS_I_VERSION:
         return True
     if any(mark in text for _index, text in options.data for mark in _PARTED_BY_THE_KERNEL):
         return True
-    values = (source, *(value or "" for _index, _key, value in data))
+    values = (source, label, *(value or "" for _index, _key, value in data))
     return any(len(text.encode("utf-8", "surrogateescape")) > _FSCONFIG_MAX for text in values)
 
 
@@ -121,6 +127,16 @@ def _set_options(context: int, fstype: str, data: "list[_Option]", field: str) -
                 field=f"{field}.options[{index}]",
                 hint=hints.unmapped(key, value) or _kernel_says(context),
             ) from None
+
+
+def _set_label(context: int, label: str) -> None:
+    try:
+        fsconfig_set_string(context, "context", label)
+    except OSError as error:
+        hint = _kernel_says(context)
+        raise StepError(
+            None, error.errno or 0, quoted(label), field="linux.mountLabel", hint=hint
+        ) from None
 
 
 def _refused(
@@ -164,12 +180,17 @@ def _kernel_says(context: int) -> "str | None":
     return quoted(message.decode("utf-8", "replace").strip().removeprefix("e "))
 
 
-def _by_mount(fstype: str, source: str, options: Options, field: str, target: int) -> int:
+def _by_mount(
+    fstype: str, source: str, options: Options, field: str, target: int, label: str
+) -> int:
     """Make a filesystem by mount(2).
 
     It gives no handle of what it mounted, and to look it up again by path would be a race. So it
     mounts inside a tmpfs that nobody else can see, and a detached copy is taken from there.
     """
+    data = _data(options)
+    if label:
+        data = f'{data},context="{label}"' if data else f'context="{label}"'
     context = fsopen("tmpfs", FSOPEN_CLOEXEC)
     try:
         fsconfig_create(context)
@@ -182,7 +203,7 @@ def _by_mount(fstype: str, source: str, options: Options, field: str, target: in
             posix.mkdir("mount", 0o700, dir_fd=scratch)
             below = openat2(scratch, "mount", _DIRECTORY)
             try:
-                mount(source or None, _by_descriptor(below), fstype, options.flags, _data(options))
+                mount(source or None, _by_descriptor(below), fstype, options.flags, data)
             except OSError as error:
                 raise _refused(error, fstype, _options_of(options), field, None) from None
             finally:
@@ -196,6 +217,20 @@ def _by_mount(fstype: str, source: str, options: Options, field: str, target: in
             umount2(_by_descriptor(scratch), MNT_DETACH)
     finally:
         posix.close(scratch)
+
+
+def label_root(tree: int, label: str) -> None:
+    """Label the top of a filesystem, where it takes no label as a whole.
+
+    Raises:
+        StepError: with linux.mountLabel as its field
+    """
+    try:
+        posix.setxattr(
+            _by_descriptor(tree), "security.selinux", label.encode("utf-8", "surrogateescape")
+        )
+    except OSError as error:
+        raise StepError(None, error.errno or 0, quoted(label), field="linux.mountLabel") from None
 
 
 def remount(target: int, options: Options) -> None:

@@ -37,9 +37,9 @@ def readonly_paths(paths: "list[str]") -> None:
     _each(readonly_path, paths, "linux.readonlyPaths", "make read-only")
 
 
-def mask_paths(paths: "list[str]") -> None:
-    """Mask each of `linux.maskedPaths`."""
-    _each(mask_path, paths, "linux.maskedPaths", "mask")
+def mask_paths(paths: "list[str]", label: str = "") -> None:
+    """Mask each of `linux.maskedPaths`; `label` is `linux.mountLabel`."""
+    _each(lambda path: mask_path(path, label), paths, "linux.maskedPaths", "mask")
 
 
 def readonly_path(path: str) -> None:
@@ -58,7 +58,7 @@ def readonly_path(path: str) -> None:
         posix.close(target)
 
 
-def mask_path(path: str) -> None:
+def mask_path(path: str, label: str = "") -> None:
     """Cover a directory with an empty read-only tmpfs, anything else with the null device.
 
     One that is missing is no error; one that can't be masked is.
@@ -68,7 +68,7 @@ def mask_path(path: str) -> None:
         return
     try:
         is_directory = stat.S_ISDIR(posix.fstat(target).st_mode)
-        tree = _empty_directory(target) if is_directory else _null_device()
+        tree = _empty_directory(target, label) if is_directory else _null_device()
         try:
             attach(tree, target)
         finally:
@@ -102,10 +102,11 @@ def _open(path: str) -> "int | None":
         posix.close(root)
 
 
-def _empty_directory(target: int) -> int:
+def _empty_directory(target: int, label: str) -> int:
     options = Options()
     options.flags = MS_RDONLY
     options.data = [(0, "nr_blocks=1"), (0, "nr_inodes=1")]
+    options.label = label
     return new_filesystem("tmpfs", "tmpfs", options, "linux.maskedPaths", target)
 
 

@@ -16,7 +16,7 @@ from libcontainer_py.linux.pathnames import clean
 from libcontainer_py.linux.syscalls import fstatfs
 from libcontainer_py.mount.cgroupfs import mount_cgroup
 from libcontainer_py.mount.copyup import copy_up
-from libcontainer_py.mount.filesystems import new_filesystem, remount
+from libcontainer_py.mount.filesystems import label_root, new_filesystem, remount
 from libcontainer_py.mount.options import Options, idmap_field, is_idmapped, parse_options
 from libcontainer_py.mount.paths import (
     create_file_in_root,
@@ -89,6 +89,7 @@ def setup_mounts(
     cgroup_mounts: "list[CgroupMount]",
     cgroup_namespace: bool,
     sources: "Sources | None" = None,
+    label: str = "",
 ) -> "list[int]":
     """Make each mount of config.json, in its order.
 
@@ -104,6 +105,7 @@ def setup_mounts(
         cgroup_namespace: the container has a cgroup namespace of its own
         sources: descriptors of detached mounts that others have opened (`sources.open_source`) or
             made (a proc of another pid namespace), by the mount's place in the list; each is closed
+        label: `linux.mountLabel`
 
     Returns descriptors of those mounts that `finalize_mounts` is to make read-only when all else
     is done: what is mounted or made inside them needs them writable until then.
@@ -116,6 +118,7 @@ def setup_mounts(
         field = f"mounts[{index}]"
         destination = mount["destination"]
         options = parse_options(mount.get("options") or [])
+        options.label = label
         delay = _is_read_only_later(mount, options)
         if delay:
             options.flags &= ~MS_RDONLY
@@ -267,6 +270,8 @@ def _inherit_mode(root_fd: int, destination: str, options: Options) -> None:
 
 def _mount_filesystem(target: int, fstype: str, source: str, options: Options, field: str) -> int:
     tree = new_filesystem(fstype, source, options, field, target)
+    if fstype == "mqueue" and options.label:
+        label_root(tree, options.label)
     if options.copy_up:
         copy_up(target, tree)
     set_recursive(tree, options, field)

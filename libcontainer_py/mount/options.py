@@ -171,10 +171,11 @@ class Options:
         data: the filesystem's own words, each with its place in the list
         copy_up: fill the new tmpfs with what was at its destination
         idmap_recursive: "ridmap": the owners of what is mounted below are mapped too
+        label: an SELinux label for all that is in a new filesystem (no word, but linux.mountLabel)
     """
 
     __slots__ = ("attr_clr", "attr_set", "cleared", "copy_up", "data", "flags",
-                 "idmap_recursive", "propagation")  # fmt: skip
+                 "idmap_recursive", "label", "propagation")  # fmt: skip
 
     def __init__(self) -> None:
         self.flags = 0
@@ -185,6 +186,7 @@ class Options:
         self.data: list[tuple[int, str]] = []
         self.copy_up = False
         self.idmap_recursive = False
+        self.label = ""
 
 
 def parse_options(words: "list[str]") -> Options:

@@ -2,12 +2,13 @@
 
 import _signal
 import posix
+import select
 
 from libcontainer_py.errors import StepError, shown
 from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.namespaces import loop
 from libcontainer_py.syncpipe.pipe import decode, error_of
-from libcontainer_py.syncpipe.records import ENTERED_SIZE, EXEC, READY, RECORD_SIZE, step_at
+from libcontainer_py.syncpipe.records import ENTERED_SIZE, EXEC, JOINED, READY, RECORD_SIZE, step_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _SIGKILL = 9
 _KILL_SECONDS = 10.0
+_ASK_MILLISECONDS = 50
 
 
 class Child:
@@ -70,6 +72,12 @@ class Child:
         self.born(int(message["cloned"]), fds[0])
         self._reap_those_before()
 
+    def hear_joined(self, steps: "list[Any]") -> None:
+        """Wait until the list of a second process has joined all namespaces but pid."""
+        record = self._next()
+        if record != JOINED:
+            raise self._failure(record, steps, "that it has joined")
+
     def hear_entered(self, steps: "list[Any]", executable: "list[int]") -> None:
         """Wait until the finish list has cloned itself into a pid namespace that is joined.
 
@@ -87,12 +95,8 @@ class Child:
             raise self._died() from None
         self.born(pid, pidfd)
         self._reap_those_before()
-        try:
-            # It waits for us; but what else is in that namespace may have killed it.
-            status = posix.stat(f"/proc/{pid}/exe")
-        except OSError:
-            raise self._died() from None
-        if [status.st_dev, status.st_ino] != executable:
+        # It waits for us; but what else is in that namespace may have killed it.
+        if not self._runs(executable):
             raise self._died()
 
     def hear_terminal(self) -> int:
@@ -117,13 +121,45 @@ class Child:
         step, field, what = step_at(steps, position)
         if step == EXEC:
             what = f"exec {shown(what)}"  # the words that a user of runc knows
-        return StepError(step, errno, what, field=field)
+        hint = None
+        if step == "ApplyProfile":
+            from libcontainer_py.security import apparmor
 
-    def hear_exec(self, steps: "list[Any]") -> None:
-        """Wait until it has become its program: the exec closes its end of the pipe."""
-        record, _fds = self._pipe.receive_bytes()
-        if record:
-            raise self._failure(record, steps, "its exec")
+            hint = apparmor.hint(errno)
+        return StepError(step, errno, what, field=field, hint=hint)
+
+    def hear_exec(self, steps: "list[Any]", executable: "list[int]") -> None:
+        """Wait until it has become its program: the exec closes its end of the pipe.
+
+        Whoever may attach to it can have taken a copy of that end, and hold it open for ever. So
+        it is asked as well whether it still runs the list.
+
+        Args:
+            steps: say what a position of the list is
+            executable: device and inode of the list
+        """
+        poll = select.poll()
+        poll.register(self._pipe.fileno(), select.POLLIN)
+        poll.register(self.pidfd, select.POLLIN)
+        while True:
+            ready = {fd for fd, _events in poll.poll(_ASK_MILLISECONDS)}
+            if self._pipe.fileno() in ready:
+                record, _fds = self._pipe.receive_bytes()
+                if record:
+                    raise self._failure(record, steps, "its exec")
+                return
+            if ready or not self._runs(executable):
+                return
+
+    def _runs(self, executable: "list[int]") -> bool:
+        """Does it still run the finish list, as far as we can see?"""
+        try:
+            status = posix.stat(f"/proc/{self.pid}/exe")
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+        return [status.st_dev, status.st_ino] == executable
 
     def raise_why(self) -> "NoReturn":
         """It is gone: raise what it said before it went, or how it ended."""

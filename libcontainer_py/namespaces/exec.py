@@ -28,8 +28,10 @@ from libcontainer_py.namespaces.limit import limit_process, schedule_process
 from libcontainer_py.namespaces.pidfile import write_pid_file
 from libcontainer_py.namespaces.prepare import (
     compile_filter,
+    find_labels,
     ignored_signals,
     open_console,
+    open_procfs,
     refuse_closed,
 )
 from libcontainer_py.namespaces.sendfd import pidfd_socket, send_pidfd
@@ -64,6 +66,8 @@ class Options:
         console_socket: where to send the master of its terminal; None: it is our caller's
         pidfd_socket: a UNIX socket that gets a pidfd of its first process, or None
         detach: our caller won't hold a terminal
+        systemd_cgroup: let systemd make its cgroup
+        systemd_properties: annotations may set any property of its unit
         cloned: told the pid and pidfd of each process on the way to the container's first, as
             soon as it is there, and then they are children of our parent (the launcher's way);
             None: they are our own
@@ -80,6 +84,8 @@ class Options:
         "pidfd_socket",
         "preserve_fds",
         "stdio",
+        "systemd_cgroup",
+        "systemd_properties",
     )
 
     def __init__(
@@ -94,6 +100,8 @@ class Options:
         console_socket: "str | None" = None,
         pidfd_socket: "str | None" = None,
         detach: bool = False,
+        systemd_cgroup: bool = False,
+        systemd_properties: bool = False,
         cloned: "Callable[[int, int], None] | None" = None,
     ) -> None:
         self.stdio = stdio
@@ -105,6 +113,8 @@ class Options:
         self.console_socket = console_socket
         self.pidfd_socket = pidfd_socket
         self.detach = detach
+        self.systemd_cgroup = systemd_cgroup
+        self.systemd_properties = systemd_properties
         self.cloned = cloned
 
 
@@ -127,12 +137,13 @@ def exec_(root: str, container_id: str, bundle: str, options: Options) -> Create
     config, warnings = load.load(bundle)
     start = _init_config(config, bundle, container_id, options)
     start.warnings = warnings + start.warnings
-    cgroups = manager.manager(_linux(config).get("cgroupsPath"), container_id)
+    cgroups = _cgroups(config, container_id, options)
     refuse_threads()
     directory.make()
     console = None
     try:
         _find_namespaces(start)
+        start.procfs = open_procfs(start)
         record = _record(start, cgroups)
         directory.write(record)
         start.filter = compile_filter(_linux(config), root)
@@ -151,6 +162,8 @@ def exec_(root: str, container_id: str, bundle: str, options: Options) -> Create
             console.close()
         for join in start.joins:
             posix.close(join.fd)
+        if start.procfs >= 0:
+            posix.close(start.procfs)
         directory.unlock()
 
 
@@ -187,12 +200,17 @@ def _exec(
             start.cgroup_mounts = cgroups.mounts()
             start.entrance = cgroups.entrance()
         try:
-            directory.write_cgroups(record["cgroups"])
+            if not cgroups.made_late:
+                directory.write_cgroups(record["cgroups"])
             _clone(child, start, childs_end, options)
         finally:
             start.entrance.close()
         childs_end.close()
         _follow_joiner(child, start, options)
+        with During("SetupCgroups", "linux.cgroupsPath"):
+            cgroups.adopt(child.pid)
+        if cgroups.made_late:
+            directory.write_cgroups(record["cgroups"])
 
         # 5. The maps of its user namespace.
         child.tell({"go": True} | _identity(child, start))
@@ -356,6 +374,11 @@ def _init_config(
     for fd in range(3, 3 + start.preserve_fds):
         refuse_closed("LISTEN_FDS" if fd < 3 + options.listen_fds else "--preserve-fds", fd)
     start.ignored_signals = ignored_signals()
+    find_labels(start)
+    if _linux(config).get("mountLabel"):
+        from libcontainer_py.security import selinux
+
+        selinux.check(_linux(config)["mountLabel"], "linux.mountLabel")
     start.no_pivot = options.no_pivot
     start.no_new_keyring = options.no_new_keyring
     return start
@@ -390,6 +413,11 @@ def _record(start: InitConfig, cgroups: "Cgroups") -> "dict[str, Any]":
         "personality": (_linux(start.config).get("personality") or {}).get("domain"),
         "no_new_keyring": start.no_new_keyring,
         "oom_score_adj": start.process.get("oomScoreAdj"),
+        "labels": {
+            name: start.process[name]
+            for name in ("apparmorProfile", "selinuxLabel")
+            if start.process.get(name)
+        },
     }
 
 
@@ -415,6 +443,18 @@ def _is_cgroups_own(mount: "dict[str, Any]") -> bool:
         mount["destination"].rstrip("/") == "/sys/fs/cgroup"
         and mount.get("type") in ("cgroup", "cgroup2")
         and "ro" not in (mount.get("options") or ())
+    )
+
+
+def _cgroups(config: "dict[str, Any]", container_id: str, options: Options) -> "Cgroups":
+    path = _linux(config).get("cgroupsPath")
+    if not options.systemd_cgroup:
+        return manager.manager(path, container_id)
+    return manager.by_systemd(
+        path,
+        container_id,
+        config.get("annotations") or {},
+        all_properties=options.systemd_properties,
     )
 
 

@@ -1,17 +1,15 @@
-"""The parent's side of a second process: libcontainer's namespaces/execin.go.
+"""A second process in a container: libcontainer's namespaces/execin.go.
 
-    parent        joining child                       the container
-    ──────        ─────────────                       ─────────────
-    clone ───────▶ its cgroups; every namespace but
-                   pid; terminal, directory, program
-                   the finish list: drops everything,
-                   then clones ──────────────────────▶ in the pid namespace: waits
-    pidfd ◀─────── its pid; the end
-    go on ────────────────────────────────────────────▶ new session, terminal, filter, execve
+    parent          the finish list, outside              the container
+    ──────          ────────────────────────              ─────────────
+    clone ─────────▶ its cgroups; every namespace but
+                     pid; the working directory
+    limits ────────▶ drops everything, then clones ───────▶ in the pid namespace: waits
+    pidfd ◀───────── its pid; the end
+    go on ────────────────────────────────────────────────▶ new session, terminal, filter, execve
 
-What waits in the container's pid namespace is the finish list: no Python, no mapping of a library,
-no right that the program will not have, and no descriptor but the sync pipe (CVE-2016-9962,
-CVE-2019-5736).
+No Python joins: nothing of a library or of a right of ours is ever in reach of what runs in the
+container, and no descriptor but the sync pipe (CVE-2016-9962, CVE-2019-5736).
 """
 
 import posix
@@ -19,18 +17,27 @@ import posix
 from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
 from libcontainer_py.errors import During, Error, StepError, WrongState
-from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWUSER
+from libcontainer_py.linux import syscalls
+from libcontainer_py.linux.flags import CLONE_NEWUSER
 from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.namespaces.child import Child
 from libcontainer_py.namespaces.clone import clone, refuse_threads
 from libcontainer_py.namespaces.created import Created
+from libcontainer_py.namespaces.finish import write_executable
 from libcontainer_py.namespaces.limit import limit_process, schedule_process
 from libcontainer_py.namespaces.pidfile import write_pid_file
-from libcontainer_py.namespaces.prepare import ignored_signals, open_console, refuse_closed
+from libcontainer_py.namespaces.prepare import (
+    find_labels,
+    ignored_signals,
+    open_console,
+    open_procfs,
+    refuse_closed,
+)
 from libcontainer_py.namespaces.sendfd import pidfd_socket, send_pidfd
-from libcontainer_py.namespaces.setns import SetnsConfig, setns
+from libcontainer_py.namespaces.setns import SetnsConfig, become_list, setns_list
 from libcontainer_py.security import capabilities
 from libcontainer_py.security.affinity import parse_cpus
+from libcontainer_py.security.personality import PERSONALITIES
 from libcontainer_py.state import StateDir
 from libcontainer_py.syncpipe.pipe import new_sync_pipe
 
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from libcontainer_py.cgroups.interface import Cgroups, Entrance
+    from libcontainer_py.cgroups.interface import Cgroups
     from libcontainer_py.namespaces.console import Console
     from libcontainer_py.namespaces.sendfd import FdSocket
     from libcontainer_py.syncpipe.pipe import SyncPipe
@@ -164,6 +171,7 @@ def _prepare(
     watcher: FdSocket | None = None
     try:
         start.root = _root(record)
+        start.procfs = open_procfs(start)
         console = open_console(process, options.console_socket, detach=options.detach)
         watcher = pidfd_socket(options.pidfd_socket)
         return _exec_in(record, start, cgroups, console, watcher, options)
@@ -177,8 +185,9 @@ def _prepare(
             console.close()
         if watcher is not None:
             watcher.close()
-        if start.root >= 0:
-            posix.close(start.root)
+        for fd in (start.root, start.procfs):
+            if fd >= 0:
+                posix.close(fd)
 
 
 def _exec_in(
@@ -191,26 +200,34 @@ def _exec_in(
 ) -> Created:
     pipe, childs_end = new_sync_pipe()
     child = Child(pipe, cgroups, "the new process")
+    executable = slave = -1
     try:
-        # The joining child. It is born in the unified cgroup, and its finish list enters the
-        # others, unless there is no room for two.
+        if console is not None:
+            slave = _open_terminal(start, console)
         with During("SetupCgroups", "linux.cgroupsPath"):
-            entrance = cgroups.exec_entrance(record["pid"], options.cgroups)
+            start.entrance = cgroups.exec_entrance(record["pid"], options.cgroups)
+            # It is born in the unified cgroup, and enters the others, if there is room for two.
             inside = _has_room(cgroups)
+        entrance = start.entrance
         try:
-            inside = _clone(child, start, childs_end, entrance if inside else None, options)
+            if not inside:
+                start.entrance = None
+            calls, warnings = setns_list(start, childs_end.fileno())
+            executable = write_executable(calls.compile())
+            inside = _clone(child, start, childs_end, executable, options)
         finally:
             entrance.close()
         childs_end.close()
 
-        if console is not None:
-            console.take(child.hear_terminal())
-
-        # Python's work is over; what is in the container's pid namespace waits.
-        message = child.hear("finish")
+        # It is in all namespaces but pid: limits, which it could not raise from there.
+        child.hear_joined(calls.steps)
         limit_process(child, _with_oom_score_adj(start.process, record), to_clone=True)
         child.tell({"ok": True})
-        child.hear_entered(message["finish"], message["list"])
+
+        # What is in the container's pid namespace waits.
+        status = posix.fstat(executable)
+        file = [status.st_dev, status.st_ino]
+        child.hear_entered(calls.steps, file)
         if options.cloned is not None:
             options.cloned(child.pid, child.pidfd)
         if not inside:
@@ -221,10 +238,11 @@ def _exec_in(
         child.tell({"ok": True})
 
         # The end of file is the exec. Before it may come why there was none.
-        child.hear_exec(message["finish"])
+        child.hear_exec(calls.steps, file)
         write_pid_file(options.pid_file, child.pid)
-        warnings = start.warnings + message["warnings"]
-        return Created(child.pid, child.pidfd, warnings, console.master if console else -1)
+        return Created(
+            child.pid, child.pidfd, start.warnings + warnings, console.master if console else -1
+        )
     except BaseException as error:
         try:
             child.end()
@@ -236,6 +254,26 @@ def _exec_in(
     finally:
         pipe.close()
         childs_end.close()
+        for fd in (slave, executable):
+            if fd >= 0:
+                posix.close(fd)
+
+
+def _open_terminal(start: SetnsConfig, console: "Console") -> int:
+    """Make a terminal of the container's own devpts its standard streams; hand over the master.
+
+    Returns a descriptor of its slave.
+    """
+    from libcontainer_py.mount import console as terminals
+
+    with During("OpenAndDup", "process.terminal"):
+        size = start.process.get("consoleSize") or {}
+        master, slave = terminals.new_terminal(start.root)
+        if size.get("height") and size.get("width"):
+            terminals.set_size(master, size["height"], size["width"])
+        console.take(master)
+    start.stdio = (slave, slave, slave)
+    return slave
 
 
 # ── what is prepared before the clone ───────────────────────────────────────────────────────────
@@ -249,25 +287,35 @@ def _setns_config(
     options: ExecOptions,
 ) -> SetnsConfig:
     start = SetnsConfig()
-    start.process = process
+    # One that asks for no label has the first one's, as from runc.
+    start.process = process | {
+        name: label for name, label in record["labels"].items() if not process.get(name)
+    }
+    find_labels(start)
     start.container_id = directory.container_id
     start.init_pidfd = init_pidfd
     start.namespaces = record["namespaces"]
-    start.personality = record["personality"]
+    start.chroot = not record["mount_namespace"]
+    start.personality = PERSONALITIES[record["personality"]] if record["personality"] else None
     start.no_new_keyring = record["no_new_keyring"]
     start.root = -1
     start.ids = None
     start.may_set_groups = True
+    start.host_uid = start.user().get("uid", 0)
+    held = syscalls.capget()[1]
     if start.namespaces & CLONE_NEWUSER:
         from libcontainer_py.namespaces import maps
 
         start.ids = maps.first_ids(record["pid"])
         start.may_set_groups = maps.may_set_groups(record["pid"])
+        start.host_uid = maps.host_uid(record["pid"], start.host_uid)
+        held = -1  # all that there are: whoever joins a user namespace from above has them in it
     start.filter = _filter(directory, record)
     start.last_capability = capabilities.last_capability()
     start.sets, start.warnings = capabilities.parse(
         process.get("capabilities"), start.last_capability
     )
+    capabilities.prove(start.sets, held)
     start.stdio = options.stdio
     start.listen_fds = 0
     start.preserve_fds = options.preserve_fds
@@ -278,11 +326,8 @@ def _setns_config(
 
 
 def _root(record: "dict[str, Any]") -> int:
-    """Open the root of a container that has no mount namespace of its own to have it; else -1."""
-    if record["namespaces"] & CLONE_NEWNS and record["mount_namespace"]:
-        return -1
-    with During("InitializeMountNamespace", "root.path"):
-        # Where it has been joined by path, this is looked up in there.
+    """Open the container's root."""
+    with During("joinNamespaces"):
         path = f"/proc/{record['pid']}/root"
         return posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
 
@@ -322,31 +367,36 @@ def _clone(
     child: Child,
     start: SetnsConfig,
     childs_end: "SyncPipe",
-    entrance: "Entrance | None",
+    executable: int,
     options: ExecOptions,
 ) -> bool:
-    """Clone the joining child; returns whether it is, or will be, in the cgroups by itself."""
-    start.entrance = entrance
+    """Clone what becomes the list; returns whether it is, or will be, in the cgroups by itself."""
+    unified = None if start.entrance is None else start.entrance.unified
     with During("clone"):
         try:
-            _clone_into(child, start, childs_end, options)
+            _clone_into(child, start, childs_end, executable, unified, options)
         except OSError as error:
-            if entrance is None or error.errno not in _NO_ENTRY:
+            if unified is None or error.errno not in _NO_ENTRY:
                 raise
+            _clone_into(child, start, childs_end, executable, None, options)
             start.entrance = None
-            _clone_into(child, start, childs_end, options)
     if options.cloned is not None:
         options.cloned(child.pid, child.pidfd)
     return start.entrance is not None
 
 
 def _clone_into(
-    child: Child, start: SetnsConfig, childs_end: "SyncPipe", options: ExecOptions
+    child: Child,
+    start: SetnsConfig,
+    childs_end: "SyncPipe",
+    executable: int,
+    cgroup: "int | None",
+    options: ExecOptions,
 ) -> None:
     clone(
-        lambda: setns(start, childs_end),
+        lambda: become_list(start, childs_end, executable),
         child.born,
-        cgroup=None if start.entrance is None else start.entrance.unified,
+        cgroup=cgroup,
         for_parent=options.cloned is not None,
     )
 

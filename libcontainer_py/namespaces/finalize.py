@@ -7,13 +7,11 @@ the finish list. libcontainer's FinalizeNamespace, and what follows it.
 import posix
 
 from libcontainer_py.errors import During, StepError
-from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import PR_SET_NO_NEW_PRIVS
 from libcontainer_py.mount import paths
-from libcontainer_py.namespaces.finish import FinishList
+from libcontainer_py.namespaces.finish import AtOnce, FinishList
 from libcontainer_py.namespaces.identity import setup_user
 from libcontainer_py.namespaces.lookup import AsUser, look_path
-from libcontainer_py.namespaces.streams import chown_stdio
 from libcontainer_py.security import capabilities
 from libcontainer_py.user.passwd import home_in_root
 
@@ -21,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from libcontainer_py.namespaces.finish import Calls
     from libcontainer_py.security.seccomp import Filter
 
 
@@ -30,11 +29,14 @@ class ProcessConfig:
     __slots__ = (
         "filter",
         "ignored_signals",
+        "label",
         "last_capability",
         "listen_fds",
         "may_set_groups",
         "preserve_fds",
         "process",
+        "procfs",
+        "profile",
         "sets",
         "stdio",
         "warnings",
@@ -44,6 +46,9 @@ class ProcessConfig:
     sets: capabilities.Sets
     last_capability: int
     filter: "Filter | None"
+    profile: str  # AppArmor's, or ""
+    label: str  # SELinux's, or ""
+    procfs: int  # the host's, through which these are asked for; or -1
     may_set_groups: bool  # its user namespace allows it
     stdio: "tuple[int, int, int]"
     preserve_fds: int  # all that are passed on from 3 on
@@ -81,36 +86,34 @@ def finalize_namespace(start: ProcessConfig) -> bool:
     return True
 
 
-def load_environment(start: ProcessConfig) -> "dict[str, str]":
+def load_environment(start: ProcessConfig, root: "int | None" = None) -> "dict[str, str]":
     """Read the container's environment; a later entry wins; HOME comes from its passwd if unset.
 
     It is data for the last execve alone: never posix.environ, never a hook's (CVE-2025-23266).
+
+    Args:
+        root: a descriptor of the container's root; None: we are in it
     """
     environment = {}
     for entry in start.process.get("env") or ():
         name, _equals, value = entry.partition("=")
         environment[name] = value
     if not environment.get("HOME"):
-        root = paths.open_root()
-        environment["HOME"] = home_in_root(root, start.user().get("uid", 0))
-        posix.close(root)
+        slash = paths.open_root() if root is None else root
+        environment["HOME"] = home_in_root(slash, start.user().get("uid", 0))
+        if root is None:
+            posix.close(slash)
     if start.listen_fds:
         environment |= {"LISTEN_FDS": str(start.listen_fds), "LISTEN_PID": str(posix.getpid())}
     return environment
 
 
-def drop_privileges(calls: FinishList, start: ProcessConfig, inside: bool) -> "list[str]":
-    """Record everything that is given up for good; returns warnings.
-
-    Args:
-        inside: from `finalize_namespace`
-    """
+def drop_privileges(calls: FinishList, start: ProcessConfig) -> "list[str]":
+    """Record everything that is given up for good; returns warnings."""
     user, sets, process = start.user(), start.sets, start.process
     uid, gid = user.get("uid", 0), user.get("gid", 0)
-    chown_stdio(uid)
-    capabilities.prove(sets, syscalls.capget()[1])
-
-    calls.end_by_signals()
+    if start.procfs >= 0:
+        _set_labels(calls, start)
     capabilities.drop_bounding_set(calls, sets, start.last_capability)
     capabilities.keep_capabilities(calls)
     setup_user(calls, uid, gid, _groups(start))
@@ -124,18 +127,42 @@ def drop_privileges(calls: FinishList, start: ProcessConfig, inside: bool) -> "l
     if no_new_privs:
         calls.at("NoNewPrivileges", "process.noNewPrivileges")
         calls.prctl(PR_SET_NO_NEW_PRIVS, 1)
-    if not inside:
-        calls.at("FinalizeNamespace", "process.cwd", process["cwd"])
-        calls.chdir(process["cwd"])
     return warnings
 
 
-def execv(
-    calls: FinishList, start: ProcessConfig, environment: "dict[str, str]", *, say: bool = True
-) -> None:
+def label_keyring(start: ProcessConfig, calls: "Calls | None" = None) -> None:
+    """Have the session keyring, which is made next, labelled as the program will be.
+
+    Args:
+        calls: where to record that; None: it is done now
+    """
+    if start.label:
+        # Not an import: the parent, which has looked at the label, has loaded it.
+        from libcontainer_py.security import selinux
+
+        with During("SetKeyLabel", "process.selinuxLabel"):
+            selinux.set_key_label(calls or AtOnce(), start.procfs, start.label)
+
+
+def _set_labels(calls: FinishList, start: ProcessConfig) -> None:
+    # Before the filter, which may allow nothing of this; for the next exec, that of the program or
+    # of a hook of the image's before it, which inherits them.
+    if start.profile:
+        from libcontainer_py.security import apparmor  # loaded by the parent
+
+        apparmor.apply_profile(calls, start.procfs, start.profile)
+    if start.label:
+        from libcontainer_py.security import selinux  # loaded by the parent
+
+        selinux.set_exec_label(calls, start.procfs, start.label)
+    # What waits in the container holds nothing of the host's.
+    calls.call("close", start.procfs)
+
+
+def execv(calls: FinishList, start: ProcessConfig, environment: "dict[str, str]") -> None:
     """Find the program, as the container's user would, and record that it is to be run.
 
-    A missing one is found out now. With `say`, standard error is told where it can't be run.
+    A missing one is found out now.
 
     Raises:
         StepError: it isn't there, or can't be run
@@ -147,10 +174,14 @@ def execv(
             posix.setgroups(groups)
     with AsUser(user.get("uid", 0), user.get("gid", 0), start.sets):
         program = look_path(process["args"][0], environment.get("PATH"))
-    if start.filter is not None and process.get("noNewPrivileges"):
-        # As late as can be: then a filter that allows execve alone works.
+    filter_late(calls, start)
+    calls.execve(program, process["args"], variables(environment))
+
+
+def filter_late(calls: FinishList, start: ProcessConfig) -> None:
+    """Record the filter as late as can be: then one that allows execve alone works."""
+    if start.filter is not None and start.process.get("noNewPrivileges"):
         _init_seccomp(calls, start.filter)
-    calls.execve(program, process["args"], variables(environment), say=say)
 
 
 def variables(environment: "dict[str, str]") -> "list[str]":

@@ -18,10 +18,12 @@ import _struct as struct
 import fcntl
 import posix
 
-from libcontainer_py.errors import words
+from libcontainer_py import numberlist
+from libcontainer_py.errors import quoted, words
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
     AT_EMPTY_PATH,
+    AT_FDCWD,
     CLONE_PARENT,
     F_ADD_SEALS,
     F_GETFD,
@@ -33,6 +35,8 @@ from libcontainer_py.linux.flags import (
     FD_CLOEXEC,
     FSMOUNT_CLOEXEC,
     FSOPEN_CLOEXEC,
+    KEYCTL_JOIN_SESSION_KEYRING,
+    KEYCTL_SETPERM,
     MFD_ALLOW_SEALING,
     MFD_CLOEXEC,
     MFD_EXEC,
@@ -41,6 +45,11 @@ from libcontainer_py.linux.flags import (
     PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAP_AMBIENT_RAISE,
     PR_CAPBSET_DROP,
+    PR_SET_DUMPABLE,
+    RESOLVE_BENEATH,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_XDEV,
     SA_RESTORER,
     SECCOMP_SET_MODE_FILTER,
     SIG_SETMASK,
@@ -52,6 +61,7 @@ from libcontainer_py.syncpipe.records import (
     ENTERED_SIZE,
     EXEC,
     HOOK_ENDED,
+    JOINED,
     READY,
     RECORD_SIZE,
     START_HOOK,
@@ -85,16 +95,23 @@ if TYPE_CHECKING:
         def cap_ambient_raise(self, capability: int) -> None: ...
         def seccomp_set_mode_filter(self, flags: int, instructions: bytes) -> None: ...
         def chdir(self, path: str) -> None: ...
+        def write_beneath(self, directory: int, path: str, data: bytes) -> None: ...
 
 
 # The first words of the scratch memory are the loop's record of a failure; then ours.
 _FAULT, _RESULT, _IGNORED, _EXEC_RESULT, _BYTE, _FIRST, _SECOND, _THIRD, _PID, _STATUS = range(10)
-FIRST = 10  # from here on words are free, for whoever records calls of his own
+_CWD = 10
+FIRST = 11  # from here on words are free, for whoever records calls of his own
 
 _SIGHUP, _SIGINT, _SIGTERM, _SIGCHLD = 1, 2, 15, 17
-_EPERM = 1
+_EPERM, _EACCES, _ENOSYS = 1, 13, 38
 _SOCK_FILTER_SIZE = 8
 _EXIT_AGAIN = 126  # a second run of the list, see `guard`
+
+# How `write_beneath` opens a file: a struct open_how, for openat2(2).
+_TO_WRITE = posix.O_WRONLY | posix.O_CLOEXEC
+_DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+_STAY = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
 
 
 class Saved:
@@ -296,6 +313,16 @@ class FinishList:
         """Record chdir(2)."""
         self.call("chdir", _bytes(path))
 
+    def write_beneath(self, directory: int, path: str, data: bytes) -> None:
+        """Record that a file is opened, written to, and closed.
+
+        The way to it stays below the directory, and on its mount.
+        """
+        how = struct.pack("QQQ", _TO_WRITE, 0, _STAY)
+        self.call("openat2", directory, _bytes(path), how, len(how), save=_FIRST)
+        self.call("write", Saved(_FIRST), data, len(data))
+        self.call("close", Saved(_FIRST))
+
     def prlimit(self, resource: int, soft: int, hard: int) -> None:
         """Record prlimit(2) of the process itself."""
         self.call("prlimit64", 0, resource, struct.pack("QQ", soft, hard), 0)
@@ -320,6 +347,84 @@ class FinishList:
             self.call("rt_sigaction", number, action, 0, 8)
         self.call("rt_sigprocmask", SIG_SETMASK, bytes(8), 0, 8)
 
+    def affinity(self, cpus: "list[int]") -> None:
+        """Record sched_setaffinity(2)."""
+        self.at("setAffinity", "process.execCPUAffinity.initial")
+        mask = numberlist.mask(cpus)
+        self.call("sched_setaffinity", 0, len(mask), mask)
+
+    def become_root(self, uid: int, gid: int) -> None:
+        """Record that it is root of a user namespace, or the first id where 0 is not mapped."""
+        self.at("setupUserNamespace")
+        self.setresgid(gid, gid, gid)
+        self.setresuid(uid, uid, uid)
+
+    def keyring(self, name: str, permissions: int) -> None:
+        """Record keyctl(2): a session keyring of that name. A kernel without keyrings has none."""
+        self.call(
+            "keyctl",
+            KEYCTL_JOIN_SESSION_KEYRING,
+            _bytes(name),
+            save=_FIRST,
+            error="no keyring",
+            positive="keyring",
+        )
+        self.label("no keyring")
+        self.compare(Saved(_FIRST), -_ENOSYS, equal="keyring done")
+        self._fail_as(_FIRST)
+        self.label("keyring")
+        self.call("keyctl", KEYCTL_SETPERM, Saved(_FIRST), permissions)
+        self.label("keyring done")
+
+    def join_namespaces(self, pidfd: int, flags: int) -> None:
+        """Record setns(2) into namespaces of a process, all at once, and let go of it.
+
+        The kernel judges by the rights that we have before. Of a pid namespace we are not; our
+        children will be.
+        """
+        self.at("joinNamespaces")
+        self.call("setns", pidfd, flags)
+        self.call("close", pidfd)
+
+    def chroot(self, root: int) -> None:
+        """Record chroot(2) into a directory that is open, and let go of it."""
+        self.at("chroot", "root.path")
+        self.call("fchdir", root)
+        self.call("chroot", b".")
+        self.call("close", root)
+
+    def chdir_in_root(self, cwd: str) -> None:
+        """Record that the working directory is entered, proved to be inside the root, in which
+        we are: CVE-2024-21626, see `finalize_namespace`. Where root may not, `chdir_later` does.
+        """
+        self.at("FinalizeNamespace", "process.cwd", f"chdir to cwd ({quoted(cwd)})")
+        how = struct.pack("QQQ", _DIRECTORY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        path, size = _bytes(cwd), len(how)
+        self.call("openat2", AT_FDCWD, path, how, size, save=_CWD, error="cwd refused")
+        self.call("fchdir", Saved(_CWD))
+        self.call("close", Saved(_CWD), positive="cwd", zero="cwd")
+        self.label("cwd refused")
+        self.compare(Saved(_CWD), -_EACCES, equal="cwd")
+        self._fail_as(_CWD)
+        self.label("cwd")
+
+    def chdir_later(self, cwd: str) -> None:
+        """Record that the user goes to the working directory, where `chdir_in_root` could not."""
+        self.at("FinalizeNamespace", "process.cwd", f"chdir to cwd ({quoted(cwd)})")
+        self.compare(Saved(_CWD), -_EACCES, differ="cwd is there")
+        self.chdir(cwd)
+        self.label("cwd is there")
+
+    def _fail_as(self, slot: int) -> None:
+        """Record that it all ends here, with the error that is in a word."""
+        self._record(-1, (Saved(slot), 0), _IGNORED, ("fail", None, None), False)
+
+    def joined(self) -> None:
+        """Tell the parent, and wait until it has set the limits."""
+        self.at("ReadFromParent")
+        self.call("write", self.pipe, JOINED, len(JOINED), zero="fail")
+        self.call("read", self.pipe, Address(_BYTE), 8, retry=True, error="die", zero="die")
+
     def enter_cgroups(self, doors: "list[tuple[int, str]]") -> None:
         """Move itself, through descriptors of v1's ``tasks`` that are closed behind it.
 
@@ -337,6 +442,9 @@ class FinishList:
         Its session is a new one, where `terminal`, with standard input as its terminal.
         """
         self.at("joinNamespaces", "linux.namespaces", "enter the pid namespace")
+        # Nobody in there may attach to it, or take the pipe from it (CVE-2016-9962). The program's
+        # exec ends that.
+        self.prctl(PR_SET_DUMPABLE, 0)
         self.call("clone", CLONE_PARENT, save=_PID, zero="inside")
         self.call("write", self.pipe, Address(_PID), ENTERED_SIZE, error="die")
         self.call("exit_group", 0)
@@ -487,6 +595,15 @@ class AtOnce:
         """Read all six ids back; raise OSError(EPERM) where one is not what was set."""
         if posix.getresuid() != (uid, uid, uid) or posix.getresgid() != (gid, gid, gid):
             raise OSError(_EPERM, "the ids read back are not those that were set")
+
+    @staticmethod
+    def write_beneath(directory: int, path: str, data: bytes) -> None:
+        """Open a file by a way that stays below the directory, write to it, and close it."""
+        fd = syscalls.openat2(directory, path, _TO_WRITE, 0, _STAY)
+        try:
+            posix.write(fd, data)
+        finally:
+            posix.close(fd)
 
 
 def write_executable(data: bytes) -> int:

@@ -24,15 +24,21 @@ from libcontainer_py.namespaces.finalize import (
     drop_privileges,
     execv,
     finalize_namespace,
+    label_keyring,
     load_environment,
     variables,
 )
 from libcontainer_py.namespaces.helper import ask
 from libcontainer_py.namespaces.identity import become_root
 from libcontainer_py.namespaces.step import Step
-from libcontainer_py.namespaces.streams import close_all_but, reset_signals, set_stdio
+from libcontainer_py.namespaces.streams import (
+    chown_stdio,
+    close_all_but,
+    reset_signals,
+    set_stdio,
+)
 from libcontainer_py.network.loopback import loopback_up
-from libcontainer_py.security import keyring, memorypolicy
+from libcontainer_py.security import capabilities, keyring, memorypolicy
 from libcontainer_py.security.personality import set_personality
 from libcontainer_py.security.rlimits import lower_nproc
 from libcontainer_py.syncpipe.pipe import SyncPipe, as_step_error, error_message
@@ -125,7 +131,8 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     preserved = range(3, 3 + start.preserve_fds)
     for fd in preserved:
         posix.set_inheritable(fd, True)
-    close_all_but({0, 1, 2, *preserved, pipe.fileno(), start.go, start.status})
+    kept = {pipe.fileno(), start.go, start.status, start.procfs} - {-1}
+    close_all_but({0, 1, 2, *preserved, *kept})
     who = pipe.expect("go")
     start.may_set_groups = who.get("setgroups", True)
     if "ids" in who:
@@ -146,6 +153,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     # 5. Keyring.
     if not start.no_new_keyring:
         step.begin("JoinSessionKeyring")
+        label_keyring(start)
         keyring.join_session_keyring(start.container_id)
 
     # 6. The root filesystem. From here on files belong to somebody else.
@@ -195,8 +203,15 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     state = -1
     if hooks.get("startContainer"):
         state = in_memory(answer["created"].encode("utf-8", "surrogatepass"))
+    user = start.user()
+    chown_stdio(user.get("uid", 0))
+    capabilities.prove(start.sets, syscalls.capget()[1])
     calls = finish.FinishList(pipe.fileno(), start.go, start.status)
-    warnings = drop_privileges(calls, start, inside)
+    calls.end_by_signals()
+    warnings = drop_privileges(calls, start)
+    if not inside:
+        calls.at("FinalizeNamespace", "process.cwd", process["cwd"])
+        calls.chdir(process["cwd"])
     if start.enters_pid_namespace:
         calls.enter_pid_namespace(terminal=bool(process.get("terminal")))
         lower_nproc(calls, process.get("rlimits") or [])
@@ -211,7 +226,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     executable = finish.write_executable(calls.compile())
     status = posix.fstat(executable)
     step.begin("Finish")
-    for fd in (pipe.fileno(), start.go, start.status, state):
+    for fd in (pipe.fileno(), start.go, start.status, start.procfs, state):
         if fd >= 0:
             posix.set_inheritable(fd, True)
     pipe.send({"finish": calls.steps, "list": [status.st_dev, status.st_ino], "warnings": warnings})
@@ -258,6 +273,7 @@ def _initialize_mount_namespace(
         start.cgroup_mounts,
         bool((start.namespaces | start.joined) & CLONE_NEWCGROUP),
         given,
+        (config.get("linux") or {}).get("mountLabel") or "",
     )
     if given is not None:
         given.close()
@@ -308,7 +324,7 @@ def _restrict(start: InitConfig, read_only_later: "list[int]", step: Step) -> No
         step.begin("Restrict", "linux.readonlyPaths")
         masks.readonly_paths(linux.get("readonlyPaths") or [])
         step.begin("Restrict", "linux.maskedPaths")
-        masks.mask_paths(linux.get("maskedPaths") or [])
+        masks.mask_paths(linux.get("maskedPaths") or [], linux.get("mountLabel") or "")
     step.begin("setupMemoryPolicy", "linux.memoryPolicy")
     if linux.get("memoryPolicy"):
         memorypolicy.set_memory_policy(linux["memoryPolicy"])

@@ -4,9 +4,12 @@ import posix
 
 from libcontainer_py.errors import StepError, quoted, shown
 from libcontainer_py.linux import syscalls
+from libcontainer_py.mount.paths import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from libcontainer_py.security.capabilities import Sets
 
 _ENOENT, _EACCES, _ENOTDIR = 2, 13, 20
@@ -38,14 +41,20 @@ class AsUser:
         syscalls.capset(permitted, permitted, inheritable)
 
 
-def look_path(name: str, search: "str | None") -> str:
+def look_path(name: str, search: "str | None", check: "Callable[[str], int] | None" = None) -> str:
     """Find a program: by its path where the name has a slash, else down the PATH. `LookPath`.
+
+    Args:
+        search: the PATH
+        check: says what stands in the way of running a path, as an errno, or 0; None: from where
+            and who we are
 
     Raises:
         StepError: with the words that callers of runc match on
     """
+    check = check or _check
     if "/" in name:
-        errno = _check(name)
+        errno = check(name)
         if errno:
             what = f"stat {shown(name)}" if errno in (_ENOENT, _ENOTDIR) else ""
             raise _not_found(name, what, errno)
@@ -55,7 +64,7 @@ def look_path(name: str, search: "str | None") -> str:
         # shells' old trap. Go refuses it too.
         if directory.startswith("/"):
             path = f"{directory.rstrip('/')}/{name}"
-            if not _check(path):
+            if not check(path):
                 return path
     raise _not_found(name, "executable file not found in $PATH", 0)
 
@@ -75,3 +84,22 @@ def _check(path: str) -> int:
         return error.errno or _EACCES
     regular = mode & 0o170000 == 0o100000
     return 0 if regular and allowed and mode & 0o111 else _EACCES
+
+
+def check_beneath(root: int, cwd: str) -> "Callable[[str], int]":
+    """A `check` for `look_path` from outside: is there a file that somebody may run?
+
+    Whether this user may, his execve will tell. A relative path is meant from `cwd`.
+    """
+
+    def check(path: str) -> int:
+        try:
+            fd = open_in_root(root, path if path.startswith("/") else f"{cwd}/{path}")
+        except OSError as error:
+            return error.errno or _EACCES
+        mode = posix.fstat(fd).st_mode
+        posix.close(fd)
+        regular = mode & 0o170000 == 0o100000
+        return 0 if regular and mode & 0o111 else _EACCES
+
+    return check

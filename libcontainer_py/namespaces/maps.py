@@ -71,6 +71,15 @@ def first_ids(pid: int) -> "tuple[int, int]":
     return _first(pid, "uid"), _first(pid, "gid")
 
 
+def host_uid(pid: int, uid: int) -> int:
+    """Tell which user of ours is a uid in the user namespace of a process; itself if it is none."""
+    for line in _read(f"/proc/{pid}/uid_map").splitlines():
+        inside, outside, size = map(int, line.split())
+        if 0 <= uid - inside < size:
+            return outside + uid - inside
+    return uid
+
+
 def may_set_groups(pid: int) -> bool:
     """Tell whether setgroups(2) is allowed in the user namespace of a process."""
     return _read(f"/proc/{pid}/setgroups").strip() != b"deny"

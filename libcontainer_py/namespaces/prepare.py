@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from libcontainer_py.namespaces.console import Console
+    from libcontainer_py.namespaces.finalize import ProcessConfig
     from libcontainer_py.security.seccomp import Filter
 
 
@@ -53,6 +54,38 @@ def compile_filter(linux: "dict[str, Any]", root: str) -> "Filter | None":
 
     # An id has no space in it: no container can have this directory.
     return seccomp.compile_filter(profile, f"{root}/compiled filters")
+
+
+def find_labels(start: "ProcessConfig") -> None:
+    """Find out what labels the program of a process is to have, and that they can be asked for.
+
+    Raises:
+        ConfigError: the kernel has no such module
+    """
+    start.profile = start.process.get("apparmorProfile") or ""
+    start.label = start.process.get("selinuxLabel") or ""
+    start.procfs = -1
+    if start.profile:
+        from libcontainer_py.security import apparmor
+
+        start.profile = apparmor.find_profile(start.profile)
+    if start.label:
+        from libcontainer_py.security import selinux
+
+        selinux.check(start.label, "process.selinuxLabel")
+
+
+def open_procfs(start: "ProcessConfig") -> int:
+    """Open the host's procfs, where a label is to be written; else -1.
+
+    Raises:
+        StepError: /proc is no procfs
+    """
+    if not start.profile and not start.label:
+        return -1
+    from libcontainer_py.security import procattr
+
+    return procattr.open_procfs()
 
 
 def ignored_signals() -> int:

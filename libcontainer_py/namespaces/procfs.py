@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     Data = list[tuple[str, str | None]]
 
-_EINVAL = 22
+_EPERM, _EINVAL = 1, 22
 _SIGCHLD = 17
 _NOBODY = 65534
 _SECONDS = 10.0
@@ -194,10 +194,15 @@ def _become_list(pipe: "SyncPipe", pid_namespace: int, executable: int) -> "NoRe
 def _give_up_rights() -> None:
     """Keep what fsopen(2) asks for, CAP_SYS_ADMIN over the mount namespace, and nothing else."""
     if posix.geteuid() == 0:
-        capabilities.keep_capabilities(AtOnce())
-        syscalls.setgroups([])
-        syscalls.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        syscalls.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        try:
+            capabilities.keep_capabilities(AtOnce())
+            syscalls.setgroups([])
+            syscalls.setresgid(_NOBODY, _NOBODY, _NOBODY)
+            syscalls.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        except OSError as error:
+            # We are root of a user namespace that maps few: that is nobody else's root.
+            if error.errno not in (_EPERM, _EINVAL):
+                raise
     syscalls.unshare(CLONE_NEWUSER | CLONE_NEWNS)
     context = syscalls.fsopen("tmpfs", FSOPEN_CLOEXEC)
     syscalls.fsconfig_create(context)

@@ -1,27 +1,31 @@
-"""The child's side of a second process: into the container's namespaces, and the finish list.
+"""A second process on its way into the container: a finish list from its first step.
 
-The rules of the child hold here too: no import, no file opened by its path, nothing printed.
+Nothing of Python is ever in the container. All that can be known is found out by the parent, from
+outside: the directory that is HOME, the program, a terminal of the container's devpts. What joins
+is the list, which holds no right of ours any more when the container can see it.
 """
 
 import posix
 
-from libcontainer_py.errors import StepError
 from libcontainer_py.linux import syscalls
-from libcontainer_py.linux.flags import AT_EMPTY_PATH, CLONE_NEWPID, PR_SET_DUMPABLE
-from libcontainer_py.namespaces import finish, seal
+from libcontainer_py.linux.flags import AT_EMPTY_PATH, CLONE_NEWPID, PR_SET_DUMPABLE, SIG_SETMASK
 from libcontainer_py.namespaces.finalize import (
     ProcessConfig,
     drop_privileges,
-    execv,
-    finalize_namespace,
+    filter_late,
+    label_keyring,
     load_environment,
+    variables,
 )
-from libcontainer_py.namespaces.identity import become_root
-from libcontainer_py.namespaces.step import Step
-from libcontainer_py.namespaces.streams import close_all_but, reset_signals, set_stdio
+from libcontainer_py.namespaces.finish import FinishList
+from libcontainer_py.namespaces.lookup import check_beneath, look_path
+from libcontainer_py.namespaces.streams import (
+    chown_stdio,
+    close_all_but,
+    reset_signals,
+    set_stdio,
+)
 from libcontainer_py.security import keyring
-from libcontainer_py.security.affinity import set_affinity
-from libcontainer_py.security.personality import set_personality
 from libcontainer_py.security.rlimits import lower_nproc
 from libcontainer_py.syncpipe.pipe import as_step_error, error_message
 
@@ -34,11 +38,13 @@ if TYPE_CHECKING:
 
 
 class SetnsConfig(ProcessConfig):
-    """What the joining child needs to know."""
+    """What the list is made from."""
 
     __slots__ = (
+        "chroot",
         "container_id",
         "entrance",
+        "host_uid",
         "ids",
         "init_pidfd",
         "initial_cpus",
@@ -51,104 +57,82 @@ class SetnsConfig(ProcessConfig):
     container_id: str
     init_pidfd: int
     namespaces: int  # the CLONE_NEW… flags of those that are not the host's
-    root: int  # a descriptor of the container's root, where no mount namespace has it; or -1
+    root: int  # a descriptor of the container's root
+    chroot: bool  # it is not the root of its mount namespace
+    host_uid: int  # its user, as the host sees him
     ids: "tuple[int, int] | None"  # who to be in its user namespace, if it has one
     entrance: "Entrance | None"
     initial_cpus: "list[int]"  # to begin on, before it is in the cgroups; none: on all
-    personality: "str | None"
+    personality: "int | None"
     no_new_keyring: bool
 
 
-def setns(start: SetnsConfig, pipe: "SyncPipe") -> "NoReturn":
-    """Join the container, become the finish list, or report and leave. `ExecIn`."""
-    step = Step(pipe)
-    try:
-        _setns(start, pipe, step)
-    except BaseException as error:
-        try:
-            pipe.send(error_message(as_step_error(error, step.name, step.field)))
-        except BaseException:  # the parent is gone: there is nobody to tell
-            posix._exit(1)
-    posix._exit(1)
+def setns_list(start: SetnsConfig, pipe: int) -> "tuple[FinishList, list[str]]":
+    """Write the list; returns it, and warnings. `ExecIn`, `FinalizeSetns`.
 
+    Args:
+        pipe: the list's end of the sync pipe
 
-def _setns(start: SetnsConfig, pipe: "SyncPipe", step: Step) -> None:
+    Raises:
+        StepError: its program is not there
+    """
     process = start.process
+    environment = load_environment(start, start.root)
+    program = look_path(
+        process["args"][0], environment.get("PATH"), check_beneath(start.root, process["cwd"])
+    )
+
+    calls = FinishList(pipe, -1, pipe)
+    # Where the container shares our pid namespace, it could attach before anything is dropped.
+    calls.prctl(PR_SET_DUMPABLE, 0)
+    calls.call("rt_sigprocmask", SIG_SETMASK, bytes(8), 0, 8)
     if start.initial_cpus:
-        step.begin("setAffinity", "process.execCPUAffinity.initial")
-        set_affinity(0, start.initial_cpus)
-    step.begin("ReadFromParent")
-    reset_signals(start.ignored_signals)
-    set_stdio(start.stdio)
-    preserved = range(3, 3 + start.preserve_fds)
-    for fd in preserved:
-        posix.set_inheritable(fd, True)
-    init, root = start.init_pidfd, start.root
-    doors = start.entrance.tasks if start.entrance is not None else []
-    kept = {fd for fd, _path in doors}
-    close_all_but({0, 1, 2, *preserved, pipe.fileno(), init, root, *kept} - {-1})
-    posix.setsid()
-
-    step.begin("joinNamespaces")
-    seal.seal()  # from here on files belong to somebody else
-    # Who is in there already must find nothing to attach to (CVE-2016-9962).
-    syscalls.prctl(PR_SET_DUMPABLE, 0)
-    # All at once: the kernel judges by the rights that we have before. Of the pid namespace we are
-    # not; our children will be.
-    syscalls.setns(init, start.namespaces | CLONE_NEWPID)
-    posix.close(init)
-    if root >= 0:
-        posix.fchdir(root)
-        posix.chroot(".")
-        posix.close(root)
+        calls.affinity(start.initial_cpus)
+    if start.entrance is not None:
+        calls.enter_cgroups(start.entrance.tasks)
+    calls.join_namespaces(start.init_pidfd, start.namespaces | CLONE_NEWPID)
+    if start.chroot:
+        calls.chroot(start.root)
     if start.ids is not None:
-        step.begin("setupUserNamespace")
-        become_root(*start.ids)
+        calls.become_root(*start.ids)
     if not start.no_new_keyring:
-        step.begin("JoinSessionKeyring")
-        keyring.join_session_keyring(start.container_id)
-
-    if process.get("terminal"):
-        _open_and_dup(start, pipe, step)
-
-    step.begin("Personality", "linux.personality")
+        label_keyring(start, calls)
+        keyring.record_session_keyring(calls, start.container_id)
     if start.personality is not None:
-        set_personality(start.personality)
-
-    step.begin("FinalizeNamespace", "process.cwd")
-    inside = finalize_namespace(start)
-    step.begin("LoadContainerEnvironment", "process.env")
-    environment = load_environment(start)
-    step.begin("Execv", "process.args[0]")
-    calls = finish.FinishList(pipe.fileno(), -1, pipe.fileno())
-    calls.enter_cgroups(doors)
-    warnings = drop_privileges(calls, start, inside)
+        calls.at("Personality", "linux.personality")
+        calls.call("personality", start.personality)
+    umask = start.user().get("umask")
+    calls.call("umask", 0o022 if umask is None else umask)
+    calls.chdir_in_root(process["cwd"])
+    calls.joined()
+    warnings = drop_privileges(calls, start)
+    calls.chdir_later(process["cwd"])
     calls.enter_pid_namespace(terminal=bool(process.get("terminal")))
     lower_nproc(calls, process.get("rlimits") or [])
     calls.close_on_exec()
-    execv(calls, start, environment, say=False)
-    executable = finish.write_executable(calls.compile())
-    status = posix.fstat(executable)
-    step.begin("Finish")
-    for fd in (pipe.fileno(), *kept):
-        posix.set_inheritable(fd, True)
-    pipe.send({"finish": calls.steps, "list": [status.st_dev, status.st_ino], "warnings": warnings})
-    # From here on there may be no memory for more than a few bytes: RLIMIT_AS has been set.
-    if not posix.read(pipe.fileno(), 64):
-        raise StepError(None, 0, "the parent is gone")
-    syscalls.execveat(executable, "", [b"lcpy"], [], AT_EMPTY_PATH)
+    filter_late(calls, start)
+    calls.execve(program, process["args"], variables(environment), say=False)
+    return calls, warnings
 
 
-def _open_and_dup(start: SetnsConfig, pipe: "SyncPipe", step: Step) -> None:
-    """Make a terminal of the container's own devpts the standard streams; send its master up."""
-    # Not an import: the parent, which has a console to send, has loaded it.
-    from libcontainer_py.mount import console
-
-    step.begin("OpenAndDup", "process.terminal")
-    size = start.process.get("consoleSize") or {}
-    master, slave = console.new_terminal()
-    if size.get("height") and size.get("width"):
-        console.set_size(master, size["height"], size["width"])
-    pipe.send({"console": True}, (master,))
-    posix.close(master)
-    console.take_terminal(slave, controlling=False)
+def become_list(start: SetnsConfig, pipe: "SyncPipe", executable: int) -> "NoReturn":
+    """In the clone: become the list, with its descriptors and nothing else of ours."""
+    try:
+        reset_signals(start.ignored_signals)
+        set_stdio(start.stdio)
+        chown_stdio(start.host_uid)
+        kept = {pipe.fileno(), start.init_pidfd, *range(3, 3 + start.preserve_fds)}
+        if start.entrance is not None:
+            kept.update(fd for fd, _path in start.entrance.tasks)
+        if start.chroot:
+            kept.add(start.root)
+        if start.procfs >= 0:
+            kept.add(start.procfs)
+        for fd in kept:
+            posix.set_inheritable(fd, True)
+        close_all_but({0, 1, 2, executable, *kept})
+        syscalls.execveat(executable, "", [b"lcpy"], [], AT_EMPTY_PATH)
+    except BaseException as error:
+        pipe.send(error_message(as_step_error(error, "clone")))
+    finally:
+        posix._exit(1)

@@ -3,11 +3,21 @@
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import KEYCTL_SETPERM
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer_py.namespaces.finish import FinishList
+
 _ENOSYS = 38
 # KEY_POS_ALL: whoever possesses the keyring may do all with it. KEY_USR_SEARCH: other sessions of
 # the same user may search it, so that an `exec` joins the same one.
 _KEY_POS_ALL = 0x3F000000
 _KEY_USR_SEARCH = 0x00080000
+
+
+def record_session_keyring(calls: "FinishList", container_id: str) -> None:
+    """Record the same, for a second process; it finds the one that the first has made."""
+    calls.at("JoinSessionKeyring")
+    calls.keyring(f"_ses.{container_id}", _KEY_POS_ALL | _KEY_USR_SEARCH)
 
 
 def join_session_keyring(container_id: str) -> None:

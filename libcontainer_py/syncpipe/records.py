@@ -8,6 +8,7 @@ result.
 RECORD_SIZE = 16
 READY = b"READY\0\0\0" + bytes(RECORD_SIZE - 8)
 STARTED = b"S"
+JOINED = b"JOINED\0\0"  # a second process is in all namespaces but pid, and waits for its limits
 ENTERED_SIZE = 8  # a pid, as the parent sees it: of the process that is in a joined pid namespace
 
 # The names of the steps that come after READY.

@@ -43,11 +43,11 @@ CODE = compile("1", "<text>", "exec")
 def main() -> int:
     """Sabotage one step, then run the guarded command."""
     from libcontainer_py.mount import masks
-    from libcontainer_py.namespaces import init
+    from libcontainer_py.namespaces import finalize
 
     step, event = sys.argv[1:3]
     del sys.argv[1:3]
-    module: Any = init if step == "lookup" else masks
+    module: Any = finalize if step == "lookup" else masks
     name = "look_path" if step == "lookup" else "mask_paths"
     original = getattr(module, name)
 

@@ -225,7 +225,6 @@ def test_spec_without_a_bundle(lcpy: "Lcpy", tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--systemd-cgroup", "state", "x"], "--systemd-cgroup is not built yet"),
         (["--rootless=true", "state", "x"], "--rootless=true is not built yet"),
     ],
 )

@@ -405,6 +405,30 @@ def test_a_procfs_of_another_pid_namespace(
         os.close(fd)
 
 
+@pytest.mark.parametrize("ids", ["0 100000 1", "0 100000 65536"], ids=["root alone", "nobody too"])
+@pytest.mark.parametrize("way", ["descriptor", "list"])
+def test_a_procfs_by_root_of_a_user_namespace(way: str, ids: str) -> None:
+    """As where the runtime itself runs in one: rootless Podman."""
+    if way == "descriptor" and not knows_pidns():
+        pytest.skip("proc has no option pidns before Linux 6.17")
+
+    def look() -> list[str]:
+        syscalls.unshare(CLONE_NEWPID)
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        fd = os.open("/proc/self/ns/pid_for_children", os.O_RDONLY)
+        try:
+            if way == "descriptor":
+                return numbers(procfs.by_descriptor(fd, []))
+            return numbers(procfs.by_list(fd, [], "mounts[3]"))
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+    assert in_child(look, CLONE_NEWUSER | CLONE_NEWNS, maps=ids) == ["1"]
+
+
 def test_options_of_a_procfs(other: Callable[..., Other]) -> None:
     it = other("-p")
     fd = os.open(it.ns("pid"), os.O_RDONLY)

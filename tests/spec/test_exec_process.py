@@ -154,7 +154,10 @@ def test_sets_that_can_not_be(make: Make, tmp_path: Path) -> None:
     box = make()
     bad: dict[str, dict[str, list[str]]] = {
         "process.capabilities.effective": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"]},
-        "process.capabilities.inheritable": {"permitted": ["CAP_KILL"], "inheritable": ["CAP_KILL"]},
+        "process.capabilities.inheritable": {
+            "permitted": ["CAP_KILL"],
+            "inheritable": ["CAP_KILL"],
+        },
     }
     for field, sets in bad.items():
         refused(run(box, tmp_path, "true", capabilities=sets), f"{field}: CAP_KILL")
@@ -447,7 +450,9 @@ def test_a_user_namespace(make_open: Make, tmp_path: Path, first: int) -> None:
 
 def test_a_terminal_in_a_user_namespace(make_open: Make) -> None:
     box = make_open(with_user_namespace(0))
-    done = box.exec("--tty", "-u", "7", "--", "sh", "-c", "stat -c %u $(tty)", start_new_session=True)
+    done = box.exec(
+        "--tty", "-u", "7", "--", "sh", "-c", "stat -c %u $(tty)", start_new_session=True
+    )
     assert done.stdout == "7\n", done.stderr
 
 
@@ -539,7 +544,11 @@ def test_an_init_that_changed_its_root(make: Make) -> None:
     def change(config: "Config") -> None:
         writable(config)
         script = "mkdir -p /jail/bin; cp /bin/busybox /jail/bin; exec chroot /jail /bin/busybox "
-        config["process"]["args"] = ["sh", "-c", f"{script} sh -c 'echo >/up; exec /bin/busybox sleep 1000'"]
+        config["process"]["args"] = [
+            "sh",
+            "-c",
+            f"{script} sh -c 'echo >/up; exec /bin/busybox sleep 1000'",
+        ]
         for kind in ("bounding", "effective", "permitted"):
             config["process"]["capabilities"][kind].append("CAP_SYS_CHROOT")
 

@@ -624,7 +624,7 @@ def test_from_the_library(pod: Pod, threads: str, tmp_path: Path) -> None:
 
 
 def test_kill_minus_nine_on_the_way(pod: Pod) -> None:
-    """A `create` that is killed at some moment leaves nothing that `delete --force` does not end."""
+    """Whenever a `create` is killed, `delete --force` ends all that it has left."""
     lcpy = pod.box.lcpy
     bundle = pod.box.bundle(["sleep", "1009"], pod.joins())
     for milliseconds in range(20, 200, 30):

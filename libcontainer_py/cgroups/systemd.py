@@ -1,0 +1,349 @@
+"""The systemd driver: a container's cgroup is a scope, a transient unit of systemd's.
+
+systemd owns the tree of cgroups then, and what is made in it behind its back it may change or take
+away. It makes the scope, around the container's first process: a scope can't be without one. That
+is cloned outside, and waits until it is in. The rest is done as by the other drivers, in the files
+that systemd leaves to us (``Delegate``); what it has properties for, it is told as well.
+
+See systemd.scope(5), systemd.resource-control(5), and «Control Group APIs and Delegation» in
+systemd's documentation.
+"""
+
+import posix
+
+from libcontainer_py.cgroups import levels_v2, limits_v2, saved, systemd_properties
+from libcontainer_py.cgroups.hierarchies import HYBRID, PURE, SUBSYSTEMS, UNIFIED, mounted
+from libcontainer_py.cgroups.interface import Cgroups, Entrance
+from libcontainer_py.cgroups.systemd_annotations import properties_of
+from libcontainer_py.cgroups.systemd_properties import Property
+from libcontainer_py.cgroups.systemd_unit import FIELD, Unit, expand_slice, is_users, names
+from libcontainer_py.cgroups.v1 import V1
+from libcontainer_py.cgroups.v2 import V2, refuse_frozen
+from libcontainer_py.errors import ConfigError, Error, StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from libcontainer_py.cgroups.hierarchies import Hierarchy
+    from libcontainer_py.cgroups.interface import Resources, State
+
+# Where systemd keeps its own account of all processes.
+_SYSTEMDS = ("name=systemd", UNIFIED)
+
+_EPERM, _ENOENT, _EACCES = 1, 2, 13
+
+
+def cgroups(
+    cgroups_path: "str | None",
+    container_id: str,
+    annotations: "dict[str, str]",
+    *,
+    all_properties: bool,
+) -> Cgroups:
+    """Find where systemd will put a container's cgroup. Nothing is made yet.
+
+    Args:
+        cgroups_path: ``slice:prefix:name``; what is empty is ``system.slice`` (``user.slice`` for
+            a user's systemd), ``lcpy`` and the container's id
+        annotations: of config.json
+        all_properties: what annotations ask for may be any property
+
+    Raises:
+        ConfigError: the path is not of that form, or an annotation is wrong
+        StepError: there is no systemd, or not for us
+        Error: a user's, on cgroup v1
+    """
+    user = is_users()
+    slice_, name = names(cgroups_path, container_id, user)
+    inner = f"{expand_slice(slice_)}/{name}"
+    properties = properties_of(annotations, all_allowed=all_properties)
+    unit = Unit(name, user)
+    unit.connect()
+    driver = _driver(unit, inner)
+    driver.plan = [
+        Property("Description", "s", f"lcpy container {container_id}", FIELD),
+        Property("Slice", "s", slice_, FIELD),
+        *properties,
+    ]
+    return driver
+
+
+def _driver(unit: Unit, inner: str) -> "SystemdV1 | SystemdV2":
+    hierarchies = mounted()
+    for hierarchy in hierarchies:
+        if UNIFIED in hierarchy.subsystems and hierarchy.mountpoint == PURE:
+            if unit.user:
+                # A user's systemd has but a part of the tree.
+                inner = unit.ask("ControlGroup").rstrip("/") + inner
+            return SystemdV2({UNIFIED: PURE + inner}, PURE, unit)
+    if unit.user:
+        raise Error("--systemd-cgroup: on cgroup v1 a user's systemd can't give cgroups away")
+    return SystemdV1(
+        _paths_v1(hierarchies, inner),
+        {",".join(each.subsystems): each.mountpoint for each in hierarchies},
+        unit,
+    )
+
+
+def load(state: "dict[str, Any]") -> Cgroups:
+    """Get the cgroups of an existing container from what `Scope.state` gave.
+
+    Raises:
+        LookupError, TypeError: it is no such state
+    """
+    unit = Unit(state["unit"], bool(state["user"]))
+    driver = (
+        SystemdV1(state["paths"], state["hierarchies"], unit)
+        if "hierarchies" in state
+        else SystemdV2(state["paths"], state["mountpoint"], unit)
+    )
+    driver.started = True
+    return driver
+
+
+class Scope(Cgroups):
+    """What is the same on v1 and v2.
+
+    Attributes:
+        unit: the scope
+        started: it is there, and ours
+        plan: what it is to be started with
+    """
+
+    unit: Unit
+    started: bool
+    plan: "list[Property]"
+
+    def state(self) -> "State":
+        of_unit = {"driver": "systemd", "unit": self.unit.name, "user": self.unit.user}
+        return super().state() | of_unit
+
+    def start(self, pid: int, io: str) -> None:
+        """Start it around a process; `io` is what systemd calls the accounting of block devices."""
+        accounting = ("MemoryAccounting", "CPUAccounting", "TasksAccounting", io)
+        self.unit.start(
+            [
+                Property("Delegate", "b", True, FIELD),
+                *(Property(name, "b", True, FIELD) for name in accounting),
+                # It shall end when we say so, and not be stopped in a shutdown's order.
+                Property("DefaultDependencies", "b", False, FIELD),
+                *self.plan,
+                Property("PIDs", "au", [pid], FIELD),
+            ]
+        )
+        self.started = True
+
+    # ── limits ──────────────────────────────────────────────────────────────────────────────────
+
+    def set(self, resources: "Resources | None") -> None:
+        resources = systemd_properties.settled(resources or {})
+        super().set(resources)
+        properties = self._said(resources, memory=False)
+        if not self.unit.user:  # a user's can't: it takes root to load the program for it
+            properties += self._devices(resources)
+        self.unit.set_properties(properties)
+
+    def set_memory(self, resources: "Resources | None") -> None:
+        resources = resources or {}
+        super().set_memory(resources)
+        self.unit.set_properties(self._said(resources, memory=True))
+
+    def update(self, resources: "Resources") -> None:
+        resources = systemd_properties.settled(resources)
+        try:
+            with saved.Saved(self._files(resources)):
+                super().update(resources)
+                self.unit.set_properties(self._said(resources, memory=False))
+        except Error as error:
+            try:
+                for memory in (False, True):  # the files say by now what they said before
+                    self.unit.set_properties(self._said(resources, memory=memory))
+            except StepError as also:
+                error.add_note(f"and systemd does not know of it: {also}")
+            raise
+
+    def _said(self, resources: "Resources", *, memory: bool) -> "list[Property]":
+        """What the files say by now that these resources were written to."""
+        files = [each for each in self._files(resources) if ("/memory." in each) == memory]
+        return systemd_properties.of_files(files, self.unit.version()) if files else []
+
+    def _files(self, resources: "Resources") -> "list[str]":
+        raise NotImplementedError
+
+    def _devices(self, resources: "Resources") -> "list[Property]":
+        raise NotImplementedError
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────
+
+    def kill(self) -> None:
+        if self.started:
+            super().kill()
+
+    def remove(self) -> None:
+        try:
+            self.unit.stop()
+        finally:
+            super().remove()
+
+
+# ── cgroup v2 ───────────────────────────────────────────────────────────────────────────────────
+
+
+class UsersEntrance(Entrance):
+    """The doors of a cgroup that a user may write to, though he comes from one that he may not.
+
+    So it is after a login: the session's cgroup is the host's, and the kernel asks for the right to
+    write in the one that is above both. The host's systemd has it, and lets the user's use it.
+    """
+
+    __slots__ = ("_below", "_unit")
+
+    def __init__(self, entrance: Entrance, unit: Unit, below: str) -> None:
+        super().__init__(entrance.tasks, entrance.unified, entrance.procs)
+        self._unit = unit
+        self._below = below
+
+    def admit(self, pid: int) -> None:
+        try:
+            super().admit(pid)
+        except StepError as error:
+            if error.errno not in (_EPERM, _EACCES):
+                raise
+            self._unit.attach(pid, self._below)
+
+
+class SystemdV2(Scope, V2):
+    """One container's cgroup on v2, as a scope of systemd's."""
+
+    made_late = True
+
+    def __init__(self, paths: "dict[str, str]", mountpoint: str, unit: Unit) -> None:
+        super().__init__(paths, mountpoint)
+        self.unit = unit
+        self.started = False
+        self.plan = []
+        self._needed: list[tuple[str, str]] = []
+        self._owner = 0
+
+    def create(self, resources: "Resources | None") -> None:
+        """Look whether it can be made. `adopt` makes it."""
+        resources = resources or {}
+        limits_v2.refuse_v1(resources)
+        self._needed = list(limits_v2.needed(resources))
+        if (resources.get("unified") or {}).get("memory.oom.group"):
+            self.plan += systemd_properties.at_start(resources, self.unit.version())
+
+    def entrance(self) -> Entrance:
+        return Entrance([], None)
+
+    def delegate(self, uid: int) -> None:
+        if self.started:
+            super().delegate(uid)
+        else:
+            self._owner = uid
+
+    def adopt(self, pid: int) -> None:
+        self.start(pid, "IOAccounting")
+        path = self.paths[UNIFIED]
+        if not posix.access(path, posix.F_OK):
+            what = f"find the cgroup of the unit {self.unit.name}"
+            hint = f"systemd has not put it at {path}"
+            raise StepError(None, _ENOENT, what, field=FIELD, hint=hint)
+        refuse_frozen(path)
+        self._hand_down()
+        if self._owner:
+            super().delegate(self._owner)
+
+    def _hand_down(self) -> None:
+        """See that there is every controller that is needed: systemd does not know all of them."""
+        path = self.paths[UNIFIED]
+        try:
+            levels_v2.refuse_missing(path, self.mountpoint, self._needed)
+        except ConfigError:
+            levels_v2.prepare(path, self.mountpoint, self._needed)
+
+    def exec_entrance(self, init_pid: int, sub: "dict[str, str]") -> Entrance:
+        entrance = super().exec_entrance(init_pid, sub)
+        if not self.unit.user:
+            return entrance
+        return UsersEntrance(entrance, self.unit, "/" + sub.get(UNIFIED, "").strip("/"))
+
+    def _files(self, resources: "Resources") -> "list[str]":
+        return saved.files_v2(resources, self.paths[UNIFIED])
+
+    def _devices(self, resources: "Resources") -> "list[Property]":
+        rules = resources.get("devices")
+        return systemd_properties.of_devices(rules, self.unit.version(), alone=False)
+
+    def remove(self) -> None:
+        if self.started:  # else whatever has its name is another's
+            super().remove()
+
+
+# ── cgroup v1 ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _paths_v1(hierarchies: "list[Hierarchy]", inner: str) -> "dict[str, str]":
+    """Say where a unit's cgroups are, by subsystem."""
+    places = {
+        name: f"{hierarchy.mountpoint}{inner}"
+        for hierarchy in hierarchies
+        for name in hierarchy.subsystems
+        if name in SUBSYSTEMS or hierarchy.mountpoint == HYBRID
+    }
+    return {name: places[name] for name in (*SUBSYSTEMS, UNIFIED) if name in places}
+
+
+class SystemdV1(Scope, V1):
+    """One container's cgroups on v1 (hybrid hosts too), as a scope of systemd's.
+
+    systemd keeps some controllers, and its own hierarchy. The container's first process enters all
+    but that by itself: those that systemd does not know are ours alone.
+    """
+
+    def __init__(self, paths: "dict[str, str]", hierarchies: "dict[str, str]", unit: Unit) -> None:
+        super().__init__(paths, hierarchies)
+        self.unit = unit
+        self.started = False
+        self.plan = []
+
+    def _not_systemds(self) -> V1:
+        paths = {name: path for name, path in self.paths.items() if name not in _SYSTEMDS}
+        return V1(paths, self.hierarchies)
+
+    def create(self, resources: "Resources | None") -> None:
+        self._not_systemds().create(resources)
+
+    def entrance(self) -> Entrance:
+        return self._not_systemds().entrance()
+
+    def adopt(self, pid: int) -> None:
+        self.start(pid, "BlockIOAccounting")
+
+    def set(self, resources: "Resources | None") -> None:
+        # systemd denies all devices for a moment, before it allows those that it knows.
+        frozen = "freezer" in self.paths
+        if frozen:
+            self.freeze()
+        try:
+            super().set(resources)
+            self.unit.wait_until_applied()
+            if "devices" in self.paths:
+                self._set_devices(resources or {})
+        finally:
+            if frozen:
+                self.thaw()
+
+    def _files(self, resources: "Resources") -> "list[str]":
+        return saved.files_v1(resources, self.paths)
+
+    def _devices(self, resources: "Resources") -> "list[Property]":
+        rules = resources.get("devices")
+        return systemd_properties.of_devices(rules, self.unit.version(), alone=True)
+
+    def remove(self) -> None:
+        if self.started:
+            super().remove()
+        else:
+            self._not_systemds().remove()
