@@ -52,12 +52,22 @@ def in_memory(data: bytes) -> int:
 
     It is sealed: the hook that reads it can't change what the next one reads.
     """
-    fd = posix.memfd_create("state", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+    fd = memory_file()
+    write_sealed(fd, data)
+    return fd
+
+
+def memory_file() -> int:
+    """Make an empty file in memory, for `write_sealed`."""
+    return posix.memfd_create("state", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+
+
+def write_sealed(fd: int, data: bytes) -> None:
+    """Fill a file in memory, seal it, and go to its beginning."""
     while data:
         data = data[posix.write(fd, data) :]
     posix.lseek(fd, 0, 0)
     fcntl.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-    return fd
 
 
 def run_hooks(kind: str, hooks: "list[dict[str, Any]]", state: bytes, cwd: str) -> None:

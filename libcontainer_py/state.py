@@ -371,6 +371,17 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def inner_pid(pid: int) -> int:
+    """The pid of a process in its own pid namespace: the last of `NSpid` (proc(5))."""
+    fd = posix.open(f"/proc/{pid}/status", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        data = posix.read(fd, 8192)
+    finally:
+        posix.close(fd)
+    at = data.index(b"\nNSpid:") + 7
+    return int(data[at : data.index(b"\n", at)].split()[-1])
+
+
 def status(state: "dict[str, Any]") -> str:
     """What a container is doing now, in the spec's words (runtime.md, «State»)."""
     pid = state["pid"]

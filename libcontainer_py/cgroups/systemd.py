@@ -9,11 +9,10 @@ See systemd.scope(5), systemd.resource-control(5), and «Control Group APIs and 
 systemd's documentation.
 """
 
-import posix
-
 from libcontainer_py.cgroups import levels_v2, limits_v2, saved, systemd_properties
 from libcontainer_py.cgroups.hierarchies import HYBRID, PURE, SUBSYSTEMS, UNIFIED, mounted
 from libcontainer_py.cgroups.interface import Cgroups, Entrance
+from libcontainer_py.cgroups.processes import pids_of
 from libcontainer_py.cgroups.systemd_annotations import properties_of
 from libcontainer_py.cgroups.systemd_properties import Property
 from libcontainer_py.cgroups.systemd_unit import FIELD, Unit, expand_slice, is_users, names
@@ -119,8 +118,16 @@ class Scope(Cgroups):
         of_unit = {"driver": "systemd", "unit": self.unit.name, "user": self.unit.user}
         return super().state() | of_unit
 
-    def start(self, pid: int, io: str) -> None:
-        """Start it around a process; `io` is what systemd calls the accounting of block devices."""
+    def start(self, pid: int, io: str, path: str) -> None:
+        """Start it around a process.
+
+        Args:
+            io: what systemd calls the accounting of block devices
+            path: the cgroup that the process is in then
+
+        Raises:
+            StepError: systemd refused, or it was another process
+        """
         accounting = ("MemoryAccounting", "CPUAccounting", "TasksAccounting", io)
         self.unit.start(
             [
@@ -132,6 +139,11 @@ class Scope(Cgroups):
                 Property("PIDs", "au", [pid], FIELD),
             ]
         )
+        if pid not in pids_of(path):
+            # Whatever is in it, we may not kill that.
+            what = f"find our process in {path}"
+            hint = f"systemd has another idea of where {self.unit.name} is, or of process {pid}"
+            raise StepError(None, _ENOENT, what, field=FIELD, hint=hint)
         self.started = True
 
     # ── limits ──────────────────────────────────────────────────────────────────────────────────
@@ -244,13 +256,8 @@ class SystemdV2(Scope, V2):
             self._owner = uid
 
     def adopt(self, pid: int) -> None:
-        self.start(pid, "IOAccounting")
-        path = self.paths[UNIFIED]
-        if not posix.access(path, posix.F_OK):
-            what = f"find the cgroup of the unit {self.unit.name}"
-            hint = f"systemd has not put it at {path}"
-            raise StepError(None, _ENOENT, what, field=FIELD, hint=hint)
-        refuse_frozen(path)
+        self.start(pid, "IOAccounting", self.paths[UNIFIED])
+        refuse_frozen(self.paths[UNIFIED])
         self._hand_down()
         if self._owner:
             super().delegate(self._owner)
@@ -268,6 +275,16 @@ class SystemdV2(Scope, V2):
         if not self.unit.user:
             return entrance
         return UsersEntrance(entrance, self.unit, "/" + sub.get(UNIFIED, "").strip("/"))
+
+    def set_memory(self, resources: "Resources | None") -> None:
+        super().set_memory(resources)
+        file = "memory.oom.group"
+        unified = (resources or {}).get("unified") or {}
+        if file in unified:
+            # With the limits systemd writes this one, too, and before 253 it can't be told what.
+            self.unit.wait_until_applied()
+            only = {file: unified[file]}
+            limits_v2.set_unified(self.paths[UNIFIED], only, memory=True)
 
     def _files(self, resources: "Resources") -> "list[str]":
         return saved.files_v2(resources, self.paths[UNIFIED])
@@ -319,7 +336,7 @@ class SystemdV1(Scope, V1):
         return self._not_systemds().entrance()
 
     def adopt(self, pid: int) -> None:
-        self.start(pid, "BlockIOAccounting")
+        self.start(pid, "BlockIOAccounting", self.paths["name=systemd"])
 
     def set(self, resources: "Resources | None") -> None:
         # systemd denies all devices for a moment, before it allows those that it knows.

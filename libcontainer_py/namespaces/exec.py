@@ -9,7 +9,7 @@ import posix
 from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
 from libcontainer_py.errors import ConfigError, During, quoted, words
-from libcontainer_py.hooks import run_hooks, run_poststop, state_of
+from libcontainer_py.hooks import memory_file, run_hooks, run_poststop, state_of, write_sealed
 from libcontainer_py.linux.flags import (
     CLONE_NEWCGROUP,
     CLONE_NEWNS,
@@ -30,6 +30,7 @@ from libcontainer_py.namespaces.prepare import (
     compile_filter,
     find_labels,
     ignored_signals,
+    may_set_groups,
     open_console,
     open_procfs,
     refuse_closed,
@@ -182,12 +183,14 @@ def _exec(
 
     pipe, childs_end = new_sync_pipe()
     child = Child(pipe, cgroups)
-    start.go = start.status = -1
+    start.go = start.status = start.hook_state = -1
     serving: Serving | None = None
     ours = False  # the cgroups: a name that is in use already is another container's
     try:
         # 2. The child inherits its end of the sync pipe, and both FIFOs of `start`.
         _make_fifos(directory, start)
+        if start.enters_pid_namespace and start.hooks().get("startContainer"):
+            start.hook_state = memory_file()
 
         # 3. and 4. Clone the child, into its cgroups: into the unified one by the clone, and
         # through doors that are held open for it into the others, the first thing it does.
@@ -224,7 +227,7 @@ def _exec(
         child.hear("mounts")
         if serving is not None:
             serving.close()
-        hooks = config.get("hooks") or {}
+        hooks = start.hooks()
         waits = bool(hooks) or console is not None  # no device opens while the rules are written
         if not waits:
             child.tell({"ok": True})
@@ -244,6 +247,9 @@ def _exec(
             child.hear_entered(message["finish"], message["list"])
             if options.cloned is not None:
                 options.cloned(child.pid, child.pidfd)
+            if start.hook_state >= 0:
+                state = state_of(record, states.CREATED, states.inner_pid(child.pid))
+                write_sealed(start.hook_state, state)
         schedule_process(child, start.process)
         child.tell({"ok": True})
 
@@ -274,7 +280,7 @@ def _exec(
             serving.close()
         pipe.close()
         childs_end.close()
-        for fd in (start.go, start.status):
+        for fd in (start.go, start.status, start.hook_state):
             if fd >= 0:
                 posix.close(fd)
 
@@ -481,6 +487,7 @@ def _find_namespaces(start: InitConfig) -> None:
         start.joined = 0
         for join in start.joins:
             start.joined |= join.flag
+        _refuse_our_hostname(start)
     start.enters_pid_namespace = bool(start.joined & CLONE_NEWPID)
     start.maps_by_another_user = bool(start.namespaces & CLONE_NEWUSER) and posix.geteuid() != 0
     mounts = start.config.get("mounts") or []
@@ -489,6 +496,16 @@ def _find_namespaces(start: InitConfig) -> None:
         start.sources = sources.wanted(mounts, start.in_user_namespace())
     if start.enters_pid_namespace:
         start.sources += [i for i, mount in enumerate(mounts) if mount.get("type") == "proc"]
+
+
+def _refuse_our_hostname(start: InitConfig) -> None:
+    """Refuse to name the host: a uts namespace can be joined that is our own."""
+    wanted = [name for name in ("hostname", "domainname") if start.config.get(name)]
+    ours = posix.stat("/proc/self/ns/uts")
+    for join in start.joins:
+        status = posix.fstat(join.fd)
+        if wanted and (status.st_dev, status.st_ino) == (ours.st_dev, ours.st_ino):
+            raise ConfigError(f"{join.field} is our own uts namespace: it would be ours", wanted[0])
 
 
 def _clone(child: Child, start: InitConfig, childs_end: "SyncPipe", options: Options) -> None:
@@ -519,14 +536,19 @@ def _follow_joiner(child: Child, start: InitConfig, options: Options) -> None:
 
 def _identity(child: Child, start: InitConfig) -> "dict[str, Any]":
     """Write the maps of a new user namespace; say who the child is to be in it, or another one."""
-    if not start.in_user_namespace():
-        return {}
-    from libcontainer_py.namespaces import maps
+    linux = _linux(start.config)
+    uids, gids = linux.get("uidMappings") or [], linux.get("gidMappings") or []
+    if start.in_user_namespace() or uids or gids:
+        from libcontainer_py.namespaces import maps
 
-    if start.namespaces & CLONE_NEWUSER:
-        linux = _linux(start.config)
-        maps.write_maps(child.pid, linux.get("uidMappings") or [], linux.get("gidMappings") or [])
-    return {"ids": maps.first_ids(child.pid), "setgroups": maps.may_set_groups(child.pid)}
+        if start.namespaces & CLONE_NEWUSER:
+            maps.write_maps(child.pid, uids, gids)
+        else:
+            maps.refuse_other_maps(child.pid, uids, gids)
+    who: dict[str, Any] = {"setgroups": may_set_groups(child.pid)}
+    if start.in_user_namespace():
+        who["ids"] = maps.first_ids(child.pid)
+    return who
 
 
 # ── the rest ────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
 from libcontainer_py.errors import During, Error, StepError, WrongState
 from libcontainer_py.linux import syscalls
-from libcontainer_py.linux.flags import CLONE_NEWUSER
+from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWUSER
 from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.namespaces.child import Child
 from libcontainer_py.namespaces.clone import clone, refuse_threads
@@ -29,6 +29,7 @@ from libcontainer_py.namespaces.pidfile import write_pid_file
 from libcontainer_py.namespaces.prepare import (
     find_labels,
     ignored_signals,
+    may_set_groups,
     open_console,
     open_procfs,
     refuse_closed,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 # The joining child, and what it clones.
 _TASKS = 2
+_DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
 # Not even by birth: a limit that `pids_room` does not see, a cgroup that is not ours to write to,
 # or one that has handed its controllers down meanwhile.
 _NO_ENTRY = (11, 13, 16)  # EAGAIN, EACCES, EBUSY
@@ -170,7 +172,7 @@ def _prepare(
     console: Console | None = None
     watcher: FdSocket | None = None
     try:
-        start.root = _root(record)
+        start.root = _root(record, init_pidfd)
         start.procfs = open_procfs(start)
         console = open_console(process, options.console_socket, detach=options.detach)
         watcher = pidfd_socket(options.pidfd_socket)
@@ -300,14 +302,13 @@ def _setns_config(
     start.no_new_keyring = record["no_new_keyring"]
     start.root = -1
     start.ids = None
-    start.may_set_groups = True
+    start.may_set_groups = may_set_groups(record["pid"])
     start.host_uid = start.user().get("uid", 0)
     held = syscalls.capget()[1]
     if start.namespaces & CLONE_NEWUSER:
         from libcontainer_py.namespaces import maps
 
         start.ids = maps.first_ids(record["pid"])
-        start.may_set_groups = maps.may_set_groups(record["pid"])
         start.host_uid = maps.host_uid(record["pid"], start.host_uid)
         held = -1  # all that there are: whoever joins a user namespace from above has them in it
     start.filter = _filter(directory, record)
@@ -325,11 +326,23 @@ def _setns_config(
     return start
 
 
-def _root(record: "dict[str, Any]") -> int:
-    """Open the container's root."""
+def _root(record: "dict[str, Any]", init_pidfd: int) -> int:
+    """Open the container's root: its mount namespace's, where it has one to itself."""
     with During("joinNamespaces"):
         path = f"/proc/{record['pid']}/root"
-        return posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        if not record["mount_namespace"] or posix.readlink(path) == "/":
+            return posix.open(path, _DIRECTORY)
+        # The first process has gone to another one (chroot(2)), which is not where setns(2) leads.
+        from libcontainer_py.namespaces import helper
+
+        with helper.Serving(init_pidfd, CLONE_NEWNS, _open_slash) as serving:
+            root = helper.ask(serving.pipe, 0)
+        assert root is not None
+        return root
+
+
+def _open_slash(_request: int) -> int:
+    return syscalls.openat2(syscalls.CWD, "/", _DIRECTORY)
 
 
 def _filter(directory: StateDir, record: "dict[str, Any]") -> "Any":

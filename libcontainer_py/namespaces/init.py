@@ -63,6 +63,7 @@ class InitConfig(ProcessConfig):
         "enters_pid_namespace",
         "entrance",
         "go",
+        "hook_state",
         "joined",
         "joins",
         "maps_by_another_user",
@@ -87,10 +88,15 @@ class InitConfig(ProcessConfig):
     sources: "list[int]"  # which mounts are made for us
     entrance: "Entrance"
     cgroup_mounts: "list[CgroupMount]"
+    hook_state: int  # the file of the state that the finish list's hooks read; -1: made here
     go: int
     status: int
     no_pivot: bool
     no_new_keyring: bool
+
+    def hooks(self) -> "dict[str, list[dict[str, Any]]]":
+        """`hooks` of config.json, by their kinds."""
+        return self.config.get("hooks") or {}
 
     def in_user_namespace(self) -> bool:
         """Is it to be in a user namespace other than ours?"""
@@ -131,7 +137,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     preserved = range(3, 3 + start.preserve_fds)
     for fd in preserved:
         posix.set_inheritable(fd, True)
-    kept = {pipe.fileno(), start.go, start.status, start.procfs} - {-1}
+    kept = {pipe.fileno(), start.go, start.status, start.procfs, start.hook_state} - {-1}
     close_all_but({0, 1, 2, *preserved, *kept})
     who = pipe.expect("go")
     start.may_set_groups = who.get("setgroups", True)
@@ -200,8 +206,8 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     step.begin("LoadContainerEnvironment", "process.env")
     environment = load_environment(start)
     step.begin("Execv", "process.args[0]")
-    state = -1
-    if hooks.get("startContainer"):
+    state = start.hook_state
+    if state < 0 and hooks.get("startContainer"):
         state = in_memory(answer["created"].encode("utf-8", "surrogatepass"))
     user = start.user()
     chown_stdio(user.get("uid", 0))

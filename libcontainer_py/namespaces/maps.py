@@ -80,11 +80,6 @@ def host_uid(pid: int, uid: int) -> int:
     return uid
 
 
-def may_set_groups(pid: int) -> bool:
-    """Tell whether setgroups(2) is allowed in the user namespace of a process."""
-    return _read(f"/proc/{pid}/setgroups").strip() != b"deny"
-
-
 def new_user_namespace(uids: "Mappings", gids: "Mappings") -> int:
     """Make a user namespace with these maps that nobody is in; returns a descriptor of it.
 

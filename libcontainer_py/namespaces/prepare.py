@@ -88,6 +88,15 @@ def open_procfs(start: "ProcessConfig") -> int:
     return procattr.open_procfs()
 
 
+def may_set_groups(pid: int) -> bool:
+    """Tell whether setgroups(2) is allowed in a process's user namespace (user_namespaces(7))."""
+    fd = posix.open(f"/proc/{pid}/setgroups", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(fd, 16).strip() != b"deny"
+    finally:
+        posix.close(fd)
+
+
 def ignored_signals() -> int:
     """What this process ignores, whoever told it to: `SigIgn` of proc(5)."""
     fd = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)

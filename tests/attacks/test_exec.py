@@ -56,8 +56,9 @@ class Sightings:
 def watched(bare: Bare, bundle: Bundle, watcher: Path) -> Watched:
     """Make a container whose first process watches: ``watched("watch", *capabilities)``."""
 
-    def make(how: str, *capabilities: str) -> Box:
+    def make(how: str, *capabilities: str, **resources: object) -> Box:
         def change(config: Config) -> None:
+            config["linux"].setdefault("resources", {}).update(resources)
             config["root"]["readonly"] = False
             config["process"]["args"] = ["/watcher", how, "/seen"]
             sets = config["process"]["capabilities"]

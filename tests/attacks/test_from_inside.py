@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 
 from libcontainer_py.security.capabilities import NAMES
+from tests import freezer
 from tests.attacks.conftest import Bare, one_line
 from tests.conftest import Bundle, Config, Lcpy
 
 SECONDS = 8  # no command may take longer, whatever the container does
 
+# A cgroup of the container's, as it sees it.
+OWN = "/sys/fs/cgroup" if freezer.UNIFIED else "/sys/fs/cgroup/pids"
+
 FREEZERS = {
-    "itself": "echo FROZEN > $cg/freezer.state; sleep 60",
+    "itself": "freeze $cg; sleep 60",
     "a child of its own": (
         "mkdir -p $cg/a/b; sleep 60 & echo $! > $cg/a/b/cgroup.procs;"
-        " echo FROZEN > $cg/a/freezer.state; touch /done; sleep 60"
+        " freeze $cg/a; touch /done; sleep 60"
     ),
 }
 
@@ -33,7 +37,7 @@ def writable_cgroups(config: Config) -> None:
 @pytest.mark.parametrize("what", FREEZERS)
 @pytest.mark.parametrize("words", [("delete", "--force"), ("kill", "--all"), ("kill",)])
 def test_it_freezes(lcpy: Lcpy, bundle: Bundle, what: str, words: tuple[str, ...]) -> None:
-    script = f"cg=/sys/fs/cgroup/freezer; {FREEZERS[what]}"
+    script = f"{freezer.SHELL}; {FREEZERS[what]}"
     container = lcpy.new_id()
     made = bundle("sh", "-c", script, change=writable_cgroups)
     lcpy("run", "--detach", container, cwd=made, check=True)
@@ -70,7 +74,7 @@ def wait_for(path: Path) -> None:
 )
 def test_it_fills_its_cgroups(lcpy: Lcpy, bundle: Bundle, script: str) -> None:
     container = lcpy.new_id()
-    script = f"cg=/sys/fs/cgroup/pids; {script}; touch /done; sleep 60"
+    script = f"cg={OWN}; {script}; touch /done; sleep 60"
     made = bundle("sh", "-c", script, change=writable_cgroups)
     lcpy("run", "--detach", container, cwd=made, check=True)
     wait_for(made / "rootfs/done")
@@ -82,8 +86,8 @@ def test_it_fills_its_cgroups(lcpy: Lcpy, bundle: Bundle, script: str) -> None:
 
 def test_it_has_no_cgroup_but_its_own(lcpy: Lcpy, bundle: Bundle) -> None:
     """CVE-2023-25809: read-only, and nothing of the host's or a neighbour's in it."""
-    script = "touch /sys/fs/cgroup/x /sys/fs/cgroup/pids/x; find /sys/fs/cgroup -name 'lcpy-test*'"
-    script += "; echo 1 > /sys/fs/cgroup/pids/cgroup.procs; echo 1 > /sys/fs/cgroup/pids/tasks"
+    script = f"touch /sys/fs/cgroup/x; mkdir {OWN}/x; find /sys/fs/cgroup -name 'lcpy-test*'"
+    script += f"; echo 1 > {OWN}/cgroup.procs; echo 1 > {OWN}/pids.max"
     done = lcpy("run", lcpy.new_id(), cwd=bundle("sh", "-c", script))
     assert done.stdout == ""
     complaints = [line for line in done.stderr.splitlines() if "level=" not in line]

@@ -6,10 +6,12 @@
  *   attach   trace whatever is the finish list (ptrace(2)), and say so when that works
  *   steal    take a copy of its sockets by pidfd_getfd(2), and keep them open
  *   kill     SIGKILL to whatever comes
+ *   fork     look at nothing, and use up what its limit of processes allows
  */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,11 +35,12 @@ static void note(const char *kind, const char *what) {
     if (write(out, line + 1, size - 1) < 0) _exit(3);
 }
 
+/* Or what we are not allowed to look at: that is tried, too. */
 static int is_list(const char *pid) {
     char path[64], target[256];
     snprintf(path, sizeof path, "/proc/%s/exe", pid);
     ssize_t size = readlink(path, target, sizeof target - 1);
-    if (size < 0) return 0;
+    if (size < 0) return errno == EACCES;
     target[size] = 0;
     return strstr(target, "memfd:") != NULL;
 }
@@ -142,6 +145,14 @@ static void steal(const char *pid) {
     if (is_list(pid)) each_descriptor(pid, take);
 }
 
+static void fork_as_fast_as_it_goes(void) {
+    for (;;) {
+        pid_t pid = fork();
+        if (pid == 0) _exit(0);
+        while (waitpid(-1, NULL, pid < 0 ? 0 : WNOHANG) > 0) {}
+    }
+}
+
 static void kill_it(const char *pid) { kill(atoi(pid), SIGKILL); }
 
 int main(int count, char **words) {
@@ -153,6 +164,7 @@ int main(int count, char **words) {
                                 : !strcmp(words[1], "steal")  ? steal
                                                               : kill_it;
     note("begun", words[1]);
+    if (!strcmp(words[1], "fork")) fork_as_fast_as_it_goes();
     DIR *processes = opendir("/proc");
     struct dirent *entry;
     if (!processes) return 2;

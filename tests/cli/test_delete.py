@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import freezer
+
 if TYPE_CHECKING:
     from tests.conftest import Bundle, Lcpy
 
@@ -104,11 +106,11 @@ def test_the_first_process_is_gone(
     """It has stopped; but in the host's pid namespace the others live on, maybe frozen."""
     container, pids = run(lcpy, bundle, SLEEPERS, shared)
     first = lcpy.state(container)["pid"]
+    cgroup = freezer.cgroup_of(first)
     os.kill(first, signal.SIGKILL)
     lcpy.wait_for(container, "stopped")
     if paused:
-        for state in Path("/sys/fs/cgroup").glob(f"freezer/**/{container}/freezer.state"):
-            state.write_text("FROZEN")
+        freezer.freeze(cgroup)
     assert [pid for pid in pids if not ended(pid)] == [pid for pid in pids if pid != first]
     deleted(lcpy, container, pids, *flags)
 
@@ -127,11 +129,8 @@ def test_with_cgroups_of_its_own(lcpy: "Lcpy", bundle: "Bundle", change: Change)
 
 @pytest.mark.parametrize("change", [writable, shared])
 def test_with_a_cgroup_that_it_froze(lcpy: "Lcpy", bundle: "Bundle", change: Change) -> None:
-    if not Path("/sys/fs/cgroup/freezer").is_dir():
-        pytest.skip("this host has no freezer of cgroup v1")
     script = (
-        "cd /sys/fs/cgroup/freezer; mkdir -p a/b; sleep 1000 & echo $! >a/b/cgroup.procs;"
-        "echo FROZEN >a/freezer.state"
+        f"{freezer.SHELL}; cd $cg; mkdir -p a/b; sleep 1000 & echo $! >a/b/cgroup.procs; freeze a"
     )
     container, pids = run(lcpy, bundle, script, change)
     deleted(lcpy, container, pids, "--force")

@@ -464,8 +464,11 @@ def test_the_console_socket(box: Box, tmp_path: Path) -> None:
         box.says(*words, *file, "--", "sh", "-c", "tty; read word; echo got $word; exit 5")
         name, master = receive()
         assert name == b"/dev/pts/0" or name  # a name, as runc sends it
-        os.write(master, b"hello\n")
         shown = b""
+        while b"/dev/pts/0\r\n" not in shown:
+            assert select.select([master], [], [], SECONDS)[0]
+            shown += os.read(master, 4096)
+        os.write(master, b"hello\n")
         with contextlib.suppress(OSError):  # EIO: the program has ended
             while select.select([master], [], [], SECONDS)[0] and (part := os.read(master, 4096)):
                 shown += part
@@ -579,8 +582,8 @@ def test_without_a_terminal_there_is_a_session(box: Box) -> None:
 
 
 def test_misuse_of_terminals(box: Box, tmp_path: Path) -> None:
-    socket = tmp_path / "socket"
-    words = {
+    socket = str(tmp_path / "socket")
+    words: dict[tuple[str, ...], str] = {
         ("--tty", "--detach"): "cannot allocate tty if lcpy will detach without setting console",
         ("--console-socket", socket): "cannot use console socket if lcpy will not detach or",
         ("--console-socket", socket, "--detach"): "cannot use console socket if lcpy will not",
@@ -871,3 +874,28 @@ def test_a_program_that_the_kernel_refuses(box: Box) -> None:
         for flags in ((), ("--detach",), ("--user", "1000")):
             refused(box.exec(*flags, "--", f"/{name}"), text)
     assert box.processes() == [box.pid]
+
+
+def test_a_program_that_is_not_for_everybody(box: Box) -> None:
+    """Looked for with the rights that it will be run with: user, group, one more group, root."""
+    program = box.rootfs / "own"
+    program.write_text("#!/bin/sh\necho ran\n")
+    os.chown(program, 1000, 2000)
+    cases: list[tuple[int, tuple[str, ...], bool]] = [
+        (0o700, ("--user", "1000"), True),
+        (0o700, ("--user", "1001:2000"), False),
+        (0o550, ("--user", "1001:2000"), True),
+        (0o550, ("--user", "1001", "-g", "2000"), True),
+        (0o550, ("--user", "1001"), False),
+        (0o050, ("--user", "1000:2000"), False),
+        (0o700, (), False),  # root, but without CAP_DAC_OVERRIDE
+        (0o500, ("--cap", "CAP_DAC_OVERRIDE"), True),
+        (0o444, ("--cap", "CAP_DAC_OVERRIDE"), False),
+    ]
+    for mode, flags, runs in cases:
+        program.chmod(mode)
+        done = box.exec(*flags, "--", "/own")
+        if runs:
+            assert (done.returncode, done.stdout) == (0, "ran\n"), (mode, flags, done.stderr)
+        else:
+            refused(done, "permission denied")

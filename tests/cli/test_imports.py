@@ -22,7 +22,7 @@ TOO_SLOW = {
     *("attr", "attrs", "jsonschema", "prctl", "pyroute2", "referencing", "rpds"),
 }
 
-HOT = ("create", "state", "start", "pause", "resume", "ps", "kill", "delete", "run")
+HOT = ("create", "state", "start", "exec", "pause", "resume", "ps", "kill", "delete", "run")
 # These make no system call that `posix` lacks, and prepare no container.
 LIGHT = ("state", "start", "kill")
 HEAVY = {"_ctypes", *(f"libcontainer_py.{name}" for name in ("cgroups", "linux", "mount", "spec"))}
@@ -50,6 +50,7 @@ def imports(lcpy: "Lcpy", bundle: "Bundle", tmp_path: Path) -> dict[str, set[str
         "create": ["create", "--bundle", waiting, container],
         "state": ["state", container],
         "start": ["start", container],
+        "exec": ["exec", container, "true"],
         "pause": ["pause", container],
         "resume": ["resume", container],
         "ps": ["ps", container],

@@ -96,8 +96,10 @@ def test_a_terminal(program: Program) -> None:
         with runtime.run(id, bundle) as container:
             before = fds()
             process = container.exec(["sh", "-c", "tty; read word; echo got $word"], terminal=True)
-            os.write(process.terminal, b"hello\\n")
             shown = b""
+            while b"/dev/pts/0\\r\\n" not in shown:
+                shown += os.read(process.terminal, 4096)
+            os.write(process.terminal, b"hello\\n")
             try:
                 while part := os.read(process.terminal, 4096):
                     shown += part
@@ -175,7 +177,8 @@ def test_what_is_raised(program: Program) -> None:
             container.start()
             container.pause()
             error = refused(WrongState)
-            assert str(error) == "cannot exec in a paused container (use --ignore-paused to override)"
+            what = "cannot exec in a paused container (use --ignore-paused to override)"
+            assert str(error) == what
             container.resume()
             container.kill(9)
             container.process.wait(10)

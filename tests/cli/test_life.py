@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from libcontainer_py.spec import VERSION
+from tests import freezer
 
 if TYPE_CHECKING:
     from tests.conftest import Bundle, Completed, Lcpy
@@ -230,14 +231,9 @@ def test_a_number_beyond_the_signals(lcpy: "Lcpy", bundle: "Bundle") -> None:
 @pytest.mark.parametrize("all_of_them", [[], ["--all"]])
 def test_kill_of_a_frozen_one(lcpy: "Lcpy", bundle: "Bundle", all_of_them: list[str]) -> None:
     """On cgroup v1 the frozen don't die: SIGKILL thaws."""
-    freezer = Path("/sys/fs/cgroup/freezer")
-    if not freezer.is_dir():
-        pytest.skip("this host has no freezer of cgroup v1")
     container = create(lcpy, bundle("sleep", "60"))
     lcpy("start", container, check=True)
-    record = json.loads((lcpy.root / container / "state.json").read_text())
-    state = Path(record["cgroups"]["paths"]["freezer"]) / "freezer.state"
-    state.write_text("FROZEN")
+    freezer.freeze(freezer.cgroup_of(lcpy.state(container)["pid"]))
     assert lcpy.wait_for(container, "paused")
     lcpy("kill", *all_of_them, container, "KILL", check=True)
     lcpy.wait_for(container, "stopped")
@@ -245,16 +241,12 @@ def test_kill_of_a_frozen_one(lcpy: "Lcpy", bundle: "Bundle", all_of_them: list[
 
 def test_a_created_one_that_is_frozen(lcpy: "Lcpy", bundle: "Bundle") -> None:
     """It can't answer: `start` says so, and does not wait."""
-    freezer = Path("/sys/fs/cgroup/freezer")
-    if not freezer.is_dir():
-        pytest.skip("this host has no freezer of cgroup v1")
     container = create(lcpy, bundle("true"))
-    record = json.loads((lcpy.root / container / "state.json").read_text())
-    state = Path(record["cgroups"]["paths"]["freezer"]) / "freezer.state"
-    state.write_text("FROZEN")
-    assert lcpy.state(container)["status"] == "paused"
+    cgroup = freezer.cgroup_of(lcpy.state(container)["pid"])
+    freezer.freeze(cgroup)
+    lcpy.wait_for(container, "paused")
     refused(lcpy("start", container, timeout=10), "cannot start a container in the paused state")
-    state.write_text("THAWED")
+    freezer.thaw(cgroup)
     lcpy("start", container, check=True)
 
 

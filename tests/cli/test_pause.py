@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import freezer
+
 if TYPE_CHECKING:
     from tests.conftest import Bundle, Completed, Config, Lcpy
 
@@ -96,8 +98,6 @@ def test_of_none(lcpy: "Lcpy", command: str) -> None:
 
 def test_below_a_frozen_cgroup(lcpy: "Lcpy", bundle: "Bundle") -> None:
     """It is paused, but not by us: `resume` says so instead of nothing."""
-    if not Path("/sys/fs/cgroup/freezer").is_dir():
-        pytest.skip("this host has no freezer of cgroup v1")
     parent = lcpy.new_id() + "-parent"
     container = run(
         lcpy,
@@ -105,14 +105,14 @@ def test_below_a_frozen_cgroup(lcpy: "Lcpy", bundle: "Bundle") -> None:
             cgroupsPath=f"/{parent}/inner"
         )),
     )  # fmt: skip
-    state = Path(f"/sys/fs/cgroup/freezer/{parent}/freezer.state")
-    state.write_text("FROZEN")
+    above = freezer.MOUNTPOINT / parent
+    freezer.freeze(above)
     try:
-        assert lcpy.state(container)["status"] == "paused"
+        lcpy.wait_for(container, "paused")
         refused(lcpy("resume", container), "a cgroup above its own is frozen")
     finally:
-        state.write_text("THAWED")
-    assert lcpy.state(container)["status"] == "running"
+        freezer.thaw(above)
+    lcpy.wait_for(container, "running")
 
 
 @pytest.mark.parametrize("words", [["kill"], ["kill", "--all"]])

@@ -291,6 +291,15 @@ def test_files_by_their_names(units: Units) -> None:
     assert files(units.cgroup(container), unified) == unified
 
 
+def test_all_are_killed_together_where_that_is_asked_for(units: Units) -> None:
+    resources = {"memory": {"limit": 64 * MIB}, "unified": {"memory.oom.group": "1"}}
+    container = units.create(resources=resources)
+    time.sleep(0.5)
+    assert (units.cgroup(container) / "memory.oom.group").read_text() == "1\n"
+    if int(systemctl("--version").split()[1]) >= 253:
+        assert show(units.unit(container), "OOMPolicy") == "kill"
+
+
 @of_root
 def test_processors_and_memory_nodes(units: Units) -> None:
     container = units.create(resources={"cpu": {"cpus": "0", "mems": "0"}})

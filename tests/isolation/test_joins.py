@@ -22,7 +22,7 @@ from libcontainer_py.linux.flags import (
     PR_SET_DUMPABLE,
 )
 from libcontainer_py.mount.options import parse_options
-from libcontainer_py.namespaces import helper, joiner, joins, maps, procfs
+from libcontainer_py.namespaces import helper, joiner, joins, maps, prepare, procfs
 from libcontainer_py.namespaces.kinds import NAMESPACES, kind_of, ns_file
 from tests.isolation.mount_child import ChildError, in_child, searchable_directory
 
@@ -273,7 +273,7 @@ def test_who_is_root_in_it() -> None:
                 maps.first_ids(waiting.pid)
             maps.write_maps(waiting.pid, mappings, mappings)
             assert maps.first_ids(waiting.pid) == (first, first)
-            assert maps.may_set_groups(waiting.pid)
+            assert prepare.may_set_groups(waiting.pid)
 
 
 def test_maps_of_a_joined_user_namespace_are_what_config_json_says() -> None:
@@ -315,7 +315,7 @@ def as_user(uids: Any, gids: Any, places: "tuple[str, ...]") -> str:
             except StepError as error:
                 return str(error)
             ids = Path(f"/proc/{waiting.pid}/uid_map").read_text().split()
-            return f"{' '.join(ids)} {maps.may_set_groups(waiting.pid)}"
+            return f"{' '.join(ids)} {prepare.may_set_groups(waiting.pid)}"
 
     return str(in_child(look, 0))
 

@@ -111,7 +111,7 @@ def test_one_more(make: Make, inheritable: bool) -> None:
         )
         if inheritable:
             kinds = ("inheritable", "ambient")
-            config["process"]["capabilities"] |= dict.fromkeys(kinds, [*names, "CAP_NET_RAW"])
+            config["process"]["capabilities"] |= {kind: [*names, "CAP_NET_RAW"] for kind in kinds}
             config["process"]["capabilities"]["bounding"] = [*names, "CAP_NET_RAW"]
             config["process"]["capabilities"]["permitted"] = [*names, "CAP_NET_RAW"]
 
@@ -439,7 +439,7 @@ def test_a_user_namespace(make_open: Make, tmp_path: Path, first: int) -> None:
     refused(box.exec("-g", str(first + 3000), "--", "id"), "process.user.additionalGids")
     kinds = ("bounding", "effective", "permitted", "inheritable", "ambient")
     members = {
-        "capabilities": dict.fromkeys(kinds, ["CAP_SYS_ADMIN"]),
+        "capabilities": {kind: ["CAP_SYS_ADMIN"] for kind in kinds},
         "user": {"uid": first + 1, "gid": first},
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 60}],
         "oomScoreAdj": int(Path("/proc/self/oom_score_adj").read_text()) + 1,

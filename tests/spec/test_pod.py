@@ -580,34 +580,28 @@ launcher.PROGRAM = (
     "from libcontainer_py.namespaces import launcher, seal;"
     "seal.seal = lcpy_audited.guarded(seal.seal); launcher.main(int(sys.argv[1]))"
 )
-from libcontainer_py import Runtime
+from libcontainer_py import Runtime, StepError
 root, bundle, id, threads = sys.argv[1:5]
 if threads == "threads":
     import threading
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 before = set(os.listdir("/proc/self/fd"))
-container = Runtime(root).create(id, bundle)
-process = container.process
-print(process.pid, container.state()["pid"], flush=True)
-container.start()
-assert process.wait(timeout=20) == 7, process.returncode
-process.close()
-container.delete()
-assert set(os.listdir("/proc/self/fd")) == before, "a descriptor is left"
-try:
-    os.waitpid(-1, os.WNOHANG)
-except ChildProcessError:
-    print("reaped")
+
+def end():
+    assert set(os.listdir("/proc/self/fd")) == before, "a descriptor is left"
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        print("reaped")
 """
 
 
-@pytest.mark.parametrize("threads", ["threads", "alone"])
-def test_from_the_library(pod: Pod, threads: str, tmp_path: Path) -> None:
-    """A threaded program's container is its own child all the same, and so it can wait for it."""
-    bundle = pod.box.bundle(["sh", "-c", "exit 7"], pod.joins())
+def program(pod: Pod, text: str, threads: str, *args: str) -> str:
+    """Run a program of the library; what it prints."""
+    bundle = pod.box.bundle(args, pod.joins())
     words = [str(pod.box.lcpy.root), str(bundle), pod.box.lcpy.new_id(), threads]
     done = subprocess.run(
-        [sys.executable, "-I", "-c", PROGRAM, *words],
+        [sys.executable, "-I", "-c", PROGRAM + text, *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -615,9 +609,39 @@ def test_from_the_library(pod: Pod, threads: str, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    first, second, last = done.stdout.split()
+    return done.stdout
+
+
+@pytest.mark.parametrize("threads", ["threads", "alone"])
+def test_from_the_library(pod: Pod, threads: str) -> None:
+    """A threaded program's container is its own child all the same, and so it can wait for it."""
+    text = """
+container = Runtime(root).create(id, bundle)
+process = container.process
+print(process.pid, container.state()["pid"], flush=True)
+container.start()
+assert process.wait(timeout=20) == 7, process.returncode
+process.close()
+container.delete()
+end()
+"""
+    first, second, last = program(pod, text, threads, "sh", "-c", "exit 7").split()
     assert first == second
     assert last == "reaped"
+
+
+@pytest.mark.parametrize("threads", ["threads", "alone"])
+def test_an_error_from_the_library(pod: Pod, threads: str) -> None:
+    """Neither a child nor a descriptor is left of those on the way to it."""
+    text = """
+try:
+    Runtime(root).create(id, bundle)
+except StepError as error:
+    print(error.field)
+end()
+"""
+    assert program(pod, text, threads, "/nothing").split() == ["process.args[0]", "reaped"]
+    assert _without_sleep(pod.numbers()) == [1]
 
 
 # --- many -------------------------------------------------------------------------------------

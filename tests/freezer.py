@@ -1,0 +1,37 @@
+"""Cgroups that are frozen behind lcpy's back, on cgroup v1 and on v2: from outside, and by scripts.
+
+On v1 the frozen do not die, on v2 they do; what lcpy says and does is to be the same on both.
+"""
+
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+UNIFIED = (CGROUPS / "cgroup.controllers").exists()  # cgroup v2 alone
+
+# Where the hierarchy is that freezes, here and in a container with a cgroup namespace.
+MOUNTPOINT = CGROUPS if UNIFIED else CGROUPS / "freezer"
+_FILE, _FROZEN, _THAWED = (
+    ("cgroup.freeze", "1", "0") if UNIFIED else ("freezer.state", "FROZEN", "THAWED")
+)
+
+# The function `freeze DIRECTORY` for a shell in a container.
+SHELL = f"cg={MOUNTPOINT}; freeze() {{ echo {_FROZEN} >$1/{_FILE}; }}"
+
+
+def cgroup_of(pid: int) -> Path:
+    """The cgroup by which a process would be frozen."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number == "0" if UNIFIED else controllers == "freezer":
+            return MOUNTPOINT / path.lstrip("/")
+    raise AssertionError("nothing freezes here")
+
+
+def freeze(cgroup: Path) -> None:
+    """Begin to freeze a cgroup."""
+    (cgroup / _FILE).write_text(_FROZEN)
+
+
+def thaw(cgroup: Path) -> None:
+    """Let a cgroup go on."""
+    (cgroup / _FILE).write_text(_THAWED)
