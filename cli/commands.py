@@ -1,7 +1,5 @@
 """The commands: each takes its words, makes one call of the library, returns the exit code."""
 
-import posix
-
 from libcontainer_py.errors import Error, StepError
 
 TYPE_CHECKING = False
@@ -32,32 +30,24 @@ def _container(words: "Words") -> "Container":
 
 
 def _create_options(words: "Words", detach: bool) -> "dict[str, Any]":
+    from libcontainer_py.cli.descriptors import listen_fds, refuse_ours
+
     flags = words.flags
     if flags["console-socket"] is not None and not detach:
         raise Error("cannot use console socket if lcpy will not detach or allocate tty")
+    listen, preserve = listen_fds(), flags["preserve-fds"]
+    refuse_ours(listen, preserve)
     return {
         "bundle": flags["bundle"] or ".",
         "pid_file": flags["pid-file"],
         "no_pivot": flags["no-pivot"],
         "no_new_keyring": flags["no-new-keyring"],
-        "listen_fds": _listen_fds(),
-        "preserve_fds": flags["preserve-fds"],
+        "listen_fds": listen,
+        "preserve_fds": preserve,
         "console_socket": flags["console-socket"],
         "pidfd_socket": flags["pidfd-socket"],
         "detach": detach,
     }
-
-
-def _listen_fds() -> int:
-    """How many sockets we were handed for the container to listen on (sd_listen_fds(3))."""
-    environment = posix.environ
-    try:
-        # Else they are somebody else's, whose environment we have but for that.
-        if int(environment[b"LISTEN_PID"]) != posix.getpid():
-            return 0
-        return max(0, int(environment[b"LISTEN_FDS"]))
-    except (KeyError, ValueError):
-        return 0
 
 
 def _create(words: "Words", detach: bool) -> "Container":

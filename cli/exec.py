@@ -1,7 +1,6 @@
 """`lcpy exec`: its words, made into a process of config.json or changes to one."""
 
-import fcntl
-
+from libcontainer_py.cli.descriptors import refuse_ours
 from libcontainer_py.errors import ConfigError, Error, quoted
 
 TYPE_CHECKING = False
@@ -19,7 +18,7 @@ def options(words: "Words") -> "dict[str, Any]":
         Error: in runc's words, where it has some
     """
     flags = words.flags
-    refuse_ours(flags["preserve-fds"])
+    refuse_ours(0, flags["preserve-fds"])
     detach, sockets = flags["detach"], flags["console-socket"]
     found: dict[str, Any] = {
         "pid_file": flags["pid-file"],
@@ -50,24 +49,6 @@ def options(words: "Words") -> "dict[str, Any]":
         "apparmor": flags["apparmor"] or None,
         "label": flags["process-label"] or None,
     }
-
-
-def refuse_ours(count: int) -> None:
-    """Refuse to pass on as a descriptor from 3 on what the caller did not pass to us.
-
-    Whatever came through an exec is not close-on-exec; a log file, or whatever else we have opened
-    where the caller had nothing, is.
-
-    Raises:
-        Error: one is closed, or ours
-    """
-    for fd in range(3, 3 + count):
-        try:
-            ours = fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
-        except OSError:
-            ours = 1
-        if ours:
-            raise Error(f"--preserve-fds: descriptor {fd} is not open")
 
 
 def user(text: "str | None") -> "tuple[int, int | None] | None":

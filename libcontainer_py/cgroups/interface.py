@@ -273,6 +273,13 @@ class Cgroups:
         """Let everything inside go on."""
         raise NotImplementedError
 
+    def release(self, pid: int) -> None:
+        """Let a process that we have put in here die, frozen as it may be: on v1 it could not.
+
+        Raises:
+            StepError: the kernel refused
+        """
+
     def frozen(self) -> bool:
         """Tell whether it was frozen itself (a frozen parent does not count, as in runc)."""
         raise NotImplementedError

@@ -287,6 +287,14 @@ class V1(Cgroups):
     def thaw(self) -> None:
         freezer_v1.thaw(self._freezer())
 
+    def release(self, pid: int) -> None:
+        if pid > 0 and "freezer" in self.paths and self.frozen():
+            try:
+                write(self._mountpoint("freezer") + "/tasks", pid)
+            except StepError as error:
+                if error.errno != _ESRCH:  # it has ended
+                    raise
+
     def frozen(self) -> bool:
         return "freezer" in self.paths and freezer_v1.frozen(self.paths["freezer"])
 

@@ -84,7 +84,7 @@ def new_filesystem(fstype: str, source: str, options: Options, field: str, targe
                 fsconfig_set_flag(context, word)
         _set_options(context, fstype, data, field)
         if label:
-            _set_label(context, label)
+            _set_label(context, fstype, label)
         try:
             fsconfig_create(context)
             return fsmount(context, FSMOUNT_CLOEXEC, attributes(options.flags))
@@ -129,14 +129,16 @@ def _set_options(context: int, fstype: str, data: "list[_Option]", field: str) -
             ) from None
 
 
-def _set_label(context: int, label: str) -> None:
+def _set_label(context: int, fstype: str, label: str) -> None:
     try:
         fsconfig_set_string(context, "context", label)
     except OSError as error:
-        hint = _kernel_says(context)
-        raise StepError(
-            None, error.errno or 0, quoted(label), field="linux.mountLabel", hint=hint
-        ) from None
+        raise _label_refused(error, fstype, label) from None
+
+
+def _label_refused(error: OSError, fstype: str, label: str) -> StepError:
+    what = f"label {quoted(label)} of {quoted(fstype)}"
+    return StepError(None, error.errno or 0, what, field="linux.mountLabel")
 
 
 def _refused(
@@ -219,7 +221,7 @@ def _by_mount(
         posix.close(scratch)
 
 
-def label_root(tree: int, label: str) -> None:
+def label_root(tree: int, fstype: str, label: str) -> None:
     """Label the top of a filesystem, where it takes no label as a whole.
 
     Raises:
@@ -230,7 +232,7 @@ def label_root(tree: int, label: str) -> None:
             _by_descriptor(tree), "security.selinux", label.encode("utf-8", "surrogateescape")
         )
     except OSError as error:
-        raise StepError(None, error.errno or 0, quoted(label), field="linux.mountLabel") from None
+        raise _label_refused(error, fstype, label) from None
 
 
 def remount(target: int, options: Options) -> None:

@@ -271,7 +271,7 @@ def _inherit_mode(root_fd: int, destination: str, options: Options) -> None:
 def _mount_filesystem(target: int, fstype: str, source: str, options: Options, field: str) -> int:
     tree = new_filesystem(fstype, source, options, field, target)
     if fstype == "mqueue" and options.label:
-        label_root(tree, options.label)
+        label_root(tree, fstype, options.label)
     if options.copy_up:
         copy_up(target, tree)
     set_recursive(tree, options, field)

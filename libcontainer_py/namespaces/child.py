@@ -12,6 +12,7 @@ from libcontainer_py.syncpipe.records import ENTERED_SIZE, EXEC, JOINED, READY, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from libcontainer_py.cgroups.manager import Cgroups
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _SIGKILL = 9
 _KILL_SECONDS = 10.0
 _ASK_MILLISECONDS = 50
+_STUCK_SECONDS = 0.5
 
 
 class Child:
@@ -30,9 +32,10 @@ class Child:
 
     Attributes:
         pid, pidfd: its process; -1 before the clone
+        stuck: called now and then while nothing comes from it; may raise why
     """
 
-    __slots__ = ("_before", "_cgroups", "_name", "_pipe", "pid", "pidfd")
+    __slots__ = ("_before", "_cgroups", "_name", "_pipe", "pid", "pidfd", "stuck")
 
     def __init__(
         self, pipe: "SyncPipe", cgroups: "Cgroups", name: str = "the container's first process"
@@ -41,6 +44,7 @@ class Child:
         self._cgroups = cgroups
         self._name = name
         self.pid = self.pidfd = -1
+        self.stuck: Callable[[], None] | None = None
         self._before: list[int] = []  # pidfds of those that cloned it, and end by that
 
     def born(self, pid: int, pidfd: int) -> None:
@@ -150,6 +154,8 @@ class Child:
                 return
             if ready or not self._runs(executable):
                 return
+            if self.stuck is not None:
+                self.stuck()
 
     def _runs(self, executable: "list[int]") -> bool:
         """Does it still run the finish list, as far as we can see?"""
@@ -174,6 +180,9 @@ class Child:
         """The next packet that is no announcement of a step; `fds` takes a descriptor with it."""
         pipe = self._pipe
         while True:
+            if self.stuck is not None:
+                while not wait_for_end(pipe.fileno(), _STUCK_SECONDS):
+                    self.stuck()
             data, received = pipe.receive_bytes(0 if fds is None else 1)
             if fds is not None:
                 fds += received

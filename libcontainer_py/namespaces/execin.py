@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 # The joining child, and what it clones.
 _TASKS = 2
+_EAGAIN = 11
 _DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
 # Not even by birth: a limit that `pids_room` does not see, a cgroup that is not ours to write to,
 # or one that has handed its controllers down meanwhile.
@@ -136,9 +137,8 @@ def exec_in(
     directory = StateDir(root, container_id)
     record = directory.read()
     status = states.status(record)
-    if status == states.PAUSED and not options.ignore_paused:
-        what = "cannot exec in a paused container (use --ignore-paused to override)"
-        raise WrongState(what)
+    if not options.ignore_paused:
+        _refuse_paused(record)
     init_pidfd = -1 if status in (states.CREATING, states.STOPPED) else _pidfd(record)
     if init_pidfd < 0:
         raise WrongState("cannot exec in a stopped container")
@@ -200,20 +200,53 @@ def _exec_in(
     watcher: "FdSocket | None",
     options: ExecOptions,
 ) -> Created:
-    pipe, childs_end = new_sync_pipe()
-    child = Child(pipe, cgroups, "the new process")
-    executable = slave = -1
+    slave = -1
     try:
         if console is not None:
             slave = _open_terminal(start, console)
-        with During("SetupCgroups", "linux.cgroupsPath"):
-            start.entrance = cgroups.exec_entrance(record["pid"], options.cgroups)
-            # It is born in the unified cgroup, and enters the others, if there is room for two.
-            inside = _has_room(cgroups)
-        entrance = start.entrance
+        inside = _has_room(cgroups)
         try:
-            if not inside:
-                start.entrance = None
+            created = _attempt(record, start, cgroups, watcher, options, inside)
+        except StepError as error:
+            if not inside or error.errno != _EAGAIN:
+                raise
+            # The room that there was is gone: once more, and from outside.
+            created = _attempt(record, start, cgroups, watcher, options, False)
+        if console is not None:
+            created.master = console.master
+        return created
+    except BaseException:
+        if console is not None:
+            console.close_master()
+        raise
+    finally:
+        if slave >= 0:
+            posix.close(slave)
+
+
+def _attempt(
+    record: "dict[str, Any]",
+    start: SetnsConfig,
+    cgroups: "Cgroups",
+    watcher: "FdSocket | None",
+    options: ExecOptions,
+    inside: bool,
+) -> Created:
+    """Clone the list, and see it into the container.
+
+    Args:
+        inside: it is to be in the cgroups by itself; else its own clone is moved there
+    """
+    pipe, childs_end = new_sync_pipe()
+    child = Child(pipe, cgroups, "the new process")
+    if not options.ignore_paused:
+        child.stuck = lambda: _refuse_paused(record)
+    executable = -1
+    try:
+        with During("SetupCgroups", "linux.cgroupsPath"):
+            entrance = cgroups.exec_entrance(record["pid"], options.cgroups)
+        try:
+            start.entrance = entrance if inside else None
             calls, warnings = setns_list(start, childs_end.fileno())
             executable = write_executable(calls.compile())
             inside = _clone(child, start, childs_end, executable, options)
@@ -242,23 +275,25 @@ def _exec_in(
         # The end of file is the exec. Before it may come why there was none.
         child.hear_exec(calls.steps, file)
         write_pid_file(options.pid_file, child.pid)
-        return Created(
-            child.pid, child.pidfd, start.warnings + warnings, console.master if console else -1
-        )
+        return Created(child.pid, child.pidfd, start.warnings + warnings, -1)
     except BaseException as error:
         try:
+            cgroups.release(child.pid)
             child.end()
         except OSError as also:
             error.add_note(f"and not all could be undone: {also}")
-        if console is not None:
-            console.close_master()
         raise
     finally:
         pipe.close()
         childs_end.close()
-        for fd in (slave, executable):
-            if fd >= 0:
-                posix.close(fd)
+        if executable >= 0:
+            posix.close(executable)
+
+
+def _refuse_paused(record: "dict[str, Any]") -> None:
+    """Refuse a container that is paused, or has frozen itself, behind our look."""
+    if states.frozen(record):
+        raise WrongState("cannot exec in a paused container (use --ignore-paused to override)")
 
 
 def _open_terminal(start: SetnsConfig, console: "Console") -> int:

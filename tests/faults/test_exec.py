@@ -230,7 +230,7 @@ def test_it_freezes_behind_our_look(make: Make) -> None:
     """The wait is bounded, and what was frozen with it is gone when it thaws."""
     box = make()
     argv = [sys.executable, "-I", "-c", FROZEN_BEHIND_THE_LOOK, str(box.lcpy.root), box.id]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     words, seconds = done.stdout.splitlines()
     assert words == "WrongState cannot exec in a paused container (use --ignore-paused to override)"

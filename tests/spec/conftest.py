@@ -4,7 +4,6 @@ import copy
 import itertools
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import PR_SET_CHILD_SUBREAPER
+from tests.conftest import copy_root
 
 if TYPE_CHECKING:
     from tests.conftest import Completed, Config, Lcpy
@@ -46,7 +46,7 @@ class Box:
         config["process"]["terminal"] = False
         config["process"]["args"] = list(args)
         if own_root:
-            shutil.copytree(self._root, path / "rootfs", symlinks=True)
+            copy_root(self._root, path / "rootfs")
             config["root"] = {"path": "rootfs"}
         else:
             config["root"] = {"path": str(self._root), "readonly": True}
