@@ -9,7 +9,8 @@ from libcontainer_py.linux.flags import PR_SET_CHILD_SUBREAPER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from libcontainer_py.cli.terminal import Terminal
-    from libcontainer_py.container import Container, Process
+    from libcontainer_py.container import Container
+    from libcontainer_py.process import Process
 
 # What is not for the container: a child's end, what the Go runtime sends itself (a program that is
 # told to relay everything would see it from runc's own callers), and what our own writes to a

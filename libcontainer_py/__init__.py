@@ -19,8 +19,9 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from libcontainer_py.container import DEVNULL, PIPE, Container, Process, Runtime
+    from libcontainer_py.container import Container, Runtime
     from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError, WrongState
+    from libcontainer_py.process import DEVNULL, PIPE, Process
     from libcontainer_py.spec.model import Spec
 
 
@@ -32,8 +33,9 @@ def __getattr__(name: str) -> object:
     if name == "Spec":
         from libcontainer_py.spec.model import Spec as value
     else:
-        from libcontainer_py import container, errors
+        from libcontainer_py import container, errors, process
 
-        value = getattr(errors, name, None) or getattr(container, name)
+        places = (errors, process, container)
+        value = next(getattr(place, name) for place in places if hasattr(place, name))
     globals()[name] = value
     return value

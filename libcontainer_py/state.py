@@ -19,7 +19,15 @@ import posix
 import time
 
 from libcontainer_py import jsontext
-from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError, shown
+from libcontainer_py.errors import (
+    ConfigError,
+    Error,
+    Exists,
+    NotFound,
+    StepError,
+    WrongState,
+    shown,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,6 +205,10 @@ class StateDir:
             posix.close(self.lock_fd)
             self.lock_fd = -1
 
+    def busy(self) -> Error:
+        """The error to raise where the lock is not to be had."""
+        return Error(f"container {self.container_id}: another command is still at work on it")
+
     def not_found(self) -> NotFound:
         """The error to raise for a container that is not there."""
         return NotFound(f"container does not exist: {self.container_id}")
@@ -369,6 +381,22 @@ def start_time(pid: int) -> int:
         posix.close(fd)
     fields = data[data.rindex(b")") + 2 :].split()
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def pidfd(record: "dict[str, Any]") -> int:
+    """A pidfd of a container's first process: proved to be it, not a later one with its number.
+
+    Raises:
+        WrongState: it has ended
+    """
+    try:
+        fd = posix.pidfd_open(record["pid"])
+    except ProcessLookupError:
+        raise WrongState("container not running") from None
+    if start_time(record["pid"]) != record["start"]:
+        posix.close(fd)
+        raise WrongState("container not running")
+    return fd
 
 
 def inner_pid(pid: int) -> int:

@@ -176,13 +176,13 @@ class Bus:
 
     def _authenticate(self) -> None:
         # Without an id of ours: in a user namespace we don't know by which one the other side
-        # knows us. It takes the one that the kernel tells it.
-        self._send(b"\0AUTH EXTERNAL\r\nDATA\r\n")
+        # knows us. It takes the one that the kernel tells it. And with the end of it all: systemd
+        # forgets a message that it reads together with that.
+        self._send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")
         for wanted in (b"DATA", b"OK"):
             line = self._receive_line()
             if line.split(b" ")[0] != wanted:
                 raise PermissionError(_EACCES, "")
-        self._send(b"BEGIN\r\n")
 
     def _send(self, data: bytes) -> None:
         try:

@@ -153,7 +153,8 @@ class Cgroups:
     Attributes:
         paths: absolute directory by subsystem, with the keys of runc's state.json: ``"memory"``,
             ``"name=systemd"``, and ``""`` for the unified hierarchy
-        made_late: they are not there before `adopt`, and may be another's until then
+        made_late: they are not there before `adopt`, and may be another's until then; and they
+            are gone as soon as nobody is in them
     """
 
     __slots__ = ("paths",)

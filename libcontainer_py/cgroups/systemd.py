@@ -22,6 +22,7 @@ from libcontainer_py.errors import ConfigError, Error, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from libcontainer_py.cgroups.hierarchies import Hierarchy
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 # Where systemd keeps its own account of all processes.
 _SYSTEMDS = ("name=systemd", UNIFIED)
 
-_EPERM, _ENOENT, _EACCES = 1, 2, 13
+_ATTEMPTS = 5
+
+_EPERM, _ENOENT, _EAGAIN, _EACCES = 1, 2, 11, 13
 
 
 def cgroups(
@@ -150,34 +153,60 @@ class Scope(Cgroups):
 
     def set(self, resources: "Resources | None") -> None:
         resources = systemd_properties.settled(resources or {})
-        super().set(resources)
-        properties = self._said(resources, memory=False)
+        devices: list[Property] = []
         if not self.unit.user:  # a user's can't: it takes root to load the program for it
-            properties += self._devices(resources)
-        self.unit.set_properties(properties)
+            devices = self._devices(resources)
+        self._set_both(super().set, resources, self._without_memory(resources), devices)
 
     def set_memory(self, resources: "Resources | None") -> None:
         resources = resources or {}
-        super().set_memory(resources)
-        self.unit.set_properties(self._said(resources, memory=True))
+        others = self._without_memory(resources)
+        files = [each for each in self._files(resources) if each not in others]
+        self._set_both(super().set_memory, resources, files)
 
     def update(self, resources: "Resources") -> None:
         resources = systemd_properties.settled(resources)
+        files = self._files(resources)
         try:
-            with saved.Saved(self._files(resources)):
-                super().update(resources)
-                self.unit.set_properties(self._said(resources, memory=False))
+            with saved.Saved(files):
+                self._set_both(super().update, resources, files)
         except Error as error:
             try:
-                for memory in (False, True):  # the files say by now what they said before
-                    self.unit.set_properties(self._said(resources, memory=memory))
+                self.unit.set_properties(self._said(files))  # which is what they said before
             except StepError as also:
                 error.add_note(f"and systemd does not know of it: {also}")
             raise
 
-    def _said(self, resources: "Resources", *, memory: bool) -> "list[Property]":
-        """What the files say by now that these resources were written to."""
-        files = [each for each in self._files(resources) if ("/memory." in each) == memory]
+    def _set_both(
+        self,
+        write: "Callable[[Resources], None]",
+        resources: "Resources",
+        files: "list[str]",
+        more: "Sequence[Property]" = (),
+    ) -> None:
+        """Write limits to files, and tell systemd.
+
+        At any time until it is told, systemd can have written what it knew before. So they are
+        written again, until that makes no difference.
+        """
+        write(resources)
+        said = self._said(files)
+        if not said and not more:
+            return
+        for _attempt in range(_ATTEMPTS):
+            self.unit.set_properties([*said, *more])
+            self.unit.wait_until_applied()
+            write(resources)
+            before, said = said, self._said(files)
+            if [each.value for each in said] == [each.value for each in before]:
+                return
+        hint = "systemd, or somebody else, writes others"
+        raise StepError(None, _EAGAIN, f"set the limits of {self.unit.name}", hint=hint)
+
+    def _without_memory(self, resources: "Resources") -> "list[str]":
+        return [each for each in self._files(resources) if "/memory." not in each]
+
+    def _said(self, files: "list[str]") -> "list[Property]":
         return systemd_properties.of_files(files, self.unit.version()) if files else []
 
     def _files(self, resources: "Resources") -> "list[str]":
@@ -276,16 +305,6 @@ class SystemdV2(Scope, V2):
             return entrance
         return UsersEntrance(entrance, self.unit, "/" + sub.get(UNIFIED, "").strip("/"))
 
-    def set_memory(self, resources: "Resources | None") -> None:
-        super().set_memory(resources)
-        file = "memory.oom.group"
-        unified = (resources or {}).get("unified") or {}
-        if file in unified:
-            # With the limits systemd writes this one, too, and before 253 it can't be told what.
-            self.unit.wait_until_applied()
-            only = {file: unified[file]}
-            limits_v2.set_unified(self.paths[UNIFIED], only, memory=True)
-
     def _files(self, resources: "Resources") -> "list[str]":
         return saved.files_v2(resources, self.paths[UNIFIED])
 
@@ -345,9 +364,6 @@ class SystemdV1(Scope, V1):
             self.freeze()
         try:
             super().set(resources)
-            self.unit.wait_until_applied()
-            if "devices" in self.paths:
-                self._set_devices(resources or {})
         finally:
             if frozen:
                 self.thaw()

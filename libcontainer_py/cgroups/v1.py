@@ -202,7 +202,10 @@ class V1(Cgroups):
                 raise
 
     def set_memory(self, resources: "Resources | None") -> None:
-        memory = (resources or {}).get("memory")
+        self._set_memory(resources or {})
+
+    def _set_memory(self, resources: "Resources") -> None:
+        memory = resources.get("memory")
         if memory and "memory" in self.paths:
             limits_v1.set_memory(self.paths["memory"], memory)
 
@@ -217,7 +220,7 @@ class V1(Cgroups):
                 files += saved.files_v2({part: resources[part]}, self.paths[UNIFIED])
         with saved.Saved(files):
             self._set_limits(resources)
-            self.set_memory(resources)
+            self._set_memory(resources)
 
     def delegate(self, uid: int) -> None:
         """Do nothing: whoever owns a cgroup of v1 can change its limits (config-linux.md, «Cgroup

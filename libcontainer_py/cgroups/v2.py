@@ -108,7 +108,9 @@ class V2(Cgroups):
                 raise
 
     def set_memory(self, resources: "Resources | None") -> None:
-        resources = resources or {}
+        self._set_memory(resources or {})
+
+    def _set_memory(self, resources: "Resources") -> None:
         if asks(resources.get("memory")):
             limits_v2.set_memory(self._path, resources["memory"])
         limits_v2.set_unified(self._path, resources.get("unified") or {}, memory=True)
@@ -122,7 +124,7 @@ class V2(Cgroups):
         with saved.Saved(saved.files_v2(resources, self._path)):
             self._set_limits(resources)
             limits_v2.set_unified(self._path, resources.get("unified") or {}, memory=False)
-            self.set_memory(resources)
+            self._set_memory(resources)
 
     def delegate(self, uid: int) -> None:
         for file in ("", *_delegated_files()):

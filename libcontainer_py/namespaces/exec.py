@@ -228,7 +228,8 @@ def _exec(
         if serving is not None:
             serving.close()
         hooks = start.hooks()
-        waits = bool(hooks) or console is not None  # no device opens while the rules are written
+        # No device opens while the rules are written; and what is made late ends with its child.
+        waits = bool(hooks) or console is not None or cgroups.made_late
         if not waits:
             child.tell({"ok": True})
         with During("SetupCgroups", "linux.resources"):

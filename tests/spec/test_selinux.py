@@ -27,12 +27,18 @@ PROCESS = "system_u:system_r:container_t:s0:c1,c3"
 FILES = "system_u:object_r:container_file_t:s0:c1,c3"
 WORDS = "selinux label is specified in config, but selinux is disabled or not supported"
 KEYCTL_GET_SECURITY = 17
+SAYS = "tr -d '\\0' </proc/self/attr/current"
 
 
-def labelled(process: str = "", mount: str = "") -> "Change":
+user_namespaces = pytest.mark.parametrize("user_namespace", [False, True], ids=["", "user"])
+
+
+def labelled(process: str = "", mount: str = "", *, user_namespace: bool = False) -> "Change":
     def change(config: "Config") -> None:
         config["process"]["selinuxLabel"] = process
         config["linux"]["mountLabel"] = mount
+        if user_namespace:
+            in_user_namespace(config)
 
     return change
 
@@ -178,27 +184,26 @@ def policy() -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize("user_namespace", [False, True], ids=["", "user"])
+@user_namespaces
 def test_the_program_has_its_label(box: "Box", policy: None, user_namespace: bool) -> None:
-    def change(config: "Config") -> None:
-        labelled(process=PROCESS)(config)
-        if user_namespace:
-            in_user_namespace(config)
-
-    assert box.sh("tr -d '\\0' </proc/self/attr/current", change=change) == PROCESS
+    change = labelled(PROCESS, user_namespace=user_namespace)
+    assert box.sh(SAYS, change=change) == PROCESS
 
 
-def test_exec_has_it_and_mounts_have_theirs(box: "Box", policy: None) -> None:
+@user_namespaces
+def test_exec_has_it_and_mounts_have_theirs(box: "Box", policy: None, user_namespace: bool) -> None:
     container = box.lcpy.new_id()
-    bundle = box.bundle(["sleep", "1000"], labelled(PROCESS, FILES))
+    bundle = box.bundle(["sleep", "1000"], labelled(PROCESS, FILES, user_namespace=user_namespace))
     box.lcpy("run", "--detach", "--bundle", bundle, container, check=True)
-    said = box.lcpy("exec", container, "sh", "-c", "tr -d '\\0' </proc/self/attr/current")
-    assert said.stdout == PROCESS
+    said = box.lcpy("exec", container, "sh", "-c", SAYS)
+    assert said.stdout == PROCESS, said.stderr
     root = Path(f"/proc/{box.lcpy.state(container)['pid']}/root")
     labels = {
         name: os.getxattr(root / name, "security.selinux").rstrip(b"\0").decode()
         for name in ("dev", "dev/null", "dev/pts", "dev/shm", "dev/mqueue", "sys/firmware", "proc")
     }
+    if user_namespace:
+        del labels["dev/null"]  # the host's
     assert labels.pop("proc") != FILES
     assert set(labels.values()) == {FILES}, labels
 

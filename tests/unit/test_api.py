@@ -30,7 +30,12 @@ def blocks() -> "dict[str, tuple[str, list[str]]]":
 def signature(function: object) -> str:
     """A signature as the page spells it: no self, no quotes round annotations."""
     text = str(inspect.signature(function)).replace("self, ", "").replace("(self)", "()")  # type: ignore[arg-type]
-    for module in ("libcontainer_py.container.", "collections.abc.", "typing."):
+    for module in (
+        "libcontainer_py.container.",
+        "libcontainer_py.process.",
+        "collections.abc.",
+        "typing.",
+    ):
         text = text.replace(module, "")
     return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
 

@@ -6,6 +6,7 @@ tests/isolation/test_cgroups_systemd.py.
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,23 +145,14 @@ class Peer:
 
     def _converse(self, connection: socket.socket) -> None:
         data = b""
-        while b"DATA\r\n" not in data:
+        while b"BEGIN\r\n" not in data:
             data += connection.recv(4096)
-        assert data == b"\0AUTH EXTERNAL\r\nDATA\r\n"
+        assert data == b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n"
         connection.sendall(self.auth)
-        data = b""
-        while True:
-            while not data.startswith(b"BEGIN\r\n") or len(data) < 23:
-                if not (more := connection.recv(4096)):
-                    return
-                data += more
-            body, fields = (int.from_bytes(data[at : at + 4], "little") for at in (11, 19))
-            size = 16 + fields + -fields % 8 + body
-            while len(data) < 7 + size:
-                data += connection.recv(4096)
-            call = dbus.parse(data[7 : 7 + size])
-            serial = int.from_bytes(data[15:19], "little")
-            data = b"BEGIN\r\n" + data[7 + size :]
+        while header := connection.recv(16, socket.MSG_WAITALL):
+            body, serial, fields = struct.unpack("<4xIII", header)
+            rest = connection.recv(fields + -fields % 8 + body, socket.MSG_WAITALL)
+            call = dbus.parse(header + rest)
             member = call.fields[3]
             self.calls.append((member, call.values))
             answers = self.answers.get(member)
