@@ -21,6 +21,7 @@ def check(resources: "Resources") -> "tuple[Resources, list[str]]":
         ConfigError: it is not valid, or asks for what is not built yet
     """
     config = {"ociVersion": VERSION, "linux": {"resources": resources}}
+    warnings = spelling.take(config)
     if not accept(config):
         try:
             from libcontainer_py.spec.reject import reject
@@ -30,7 +31,6 @@ def check(resources: "Resources") -> "tuple[Resources, list[str]]":
             ) from None
         reject(config)
     built.check(config)
-    warnings = spelling.check(config)
     rules.resources(_as_if_whole(resources), warnings)
     if resources.get("devices"):
         warnings.append("linux.resources.devices: the rules for devices stay as they are")

@@ -1,11 +1,10 @@
 """Read config.json from a bundle.
 
 JSON is read as Go's decoder reads it for runc, where that is simple: ``null`` for a member is as
-if the member were not there, of members with the same name the last counts, and what is unknown
-is passed over. Stricter than that: text after the document, a spelling of a name with other
-capitals (``ociversion``; `spelling` warns of it), ``null`` in a list, bytes that are not UTF-8 and
-halves of surrogate pairs (Go puts U+FFFD for both, so a path would become another path) are refused
-or don't count.
+if the member were not there, of members with the same name the last counts, what is unknown is
+passed over, and other capitals than the specification's don't matter (`spelling`). Stricter than
+that: text after the document, ``null`` in a list, bytes that are not UTF-8 and halves of surrogate
+pairs (Go puts U+FFFD for both, so a path would become another path) are refused.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """Members of config.json in other capitals than the specification's: ``Limit`` for ``limit``.
 
-Go's decoder, and with it runc, takes them for the same. Here they are passed over as every unknown
-member is; but a limit, or a filter, must not be lost without a word.
+Go's decoder, and with it runc, takes them for the same, and so do we: a limit, or a filter, must
+not be lost by a capital.
 """
 
 from libcontainer_py.spec.accept import MAPS, NAMES
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 MOST = 20  # warnings
 
 
-def check(config: "dict[str, Any]") -> "list[str]":
-    """Look through a config that fits the schema; return a warning for each such member."""
+def take(config: "dict[str, Any]") -> "list[str]":
+    """Rename such members, in place, before anybody reads them; return a warning for each."""
     if _is_known(config):
         return []
     spellings = {name.lower(): name for name in NAMES}
     found: list[str] = []
-    _look(config, "", spellings, found)
+    _take(config, "", spellings, found)
     if len(found) > MOST:
         found[MOST:] = [f"and {len(found) - MOST} more members that are spelled otherwise"]
     return found
@@ -43,16 +43,18 @@ def _is_known(config: "dict[str, Any]") -> bool:
     return True
 
 
-def _look(value: "Any", field: str, spellings: "dict[str, str]", found: "list[str]") -> None:
+def _take(value: "Any", field: str, spellings: "dict[str, str]", found: "list[str]") -> None:
     if isinstance(value, list):
         for index, part in enumerate(value):
-            _look(part, f"{field}[{index}]", spellings, found)
+            _take(part, f"{field}[{index}]", spellings, found)
     elif isinstance(value, dict):
-        for name, part in value.items():
+        for name, part in list(value.items()):
             place = f"{field}.{name}" if field else name
-            if name in NAMES:
-                if name not in MAPS:
-                    _look(part, place, spellings, found)
-            elif name.lower() in spellings:
-                right = spellings[name.lower()]
-                found.append(f'{place}: passed over, for the specification spells it "{right}"')
+            right = name if name in NAMES else spellings.get(name.lower())
+            if right is None:
+                continue
+            if right != name:
+                found.append(f'{place}: taken for "{right}", as the specification spells it')
+                value[right] = value.pop(name)  # the last counts, as in Go
+            if right not in MAPS:
+                _take(part, place, spellings, found)

@@ -21,6 +21,7 @@ def validate(config: "Any") -> "list[str]":
     Raises:
         ConfigError: it is not valid, or asks for what is not built yet
     """
+    warnings = spelling.take(config) if isinstance(config, dict) else []
     if not accept(config):
         # It costs as much as ten starts of Python, so only those pay who have something to fix.
         try:
@@ -30,7 +31,7 @@ def validate(config: "Any") -> "list[str]":
                 f"config.json does not fit its schema; to say where: {error}"
             ) from None
         reject(config)
-    warnings = rules.check(config) + spelling.check(config)
+    warnings += rules.check(config)
     built.check(config)
     host.network_sysctls(config)
     return warnings

@@ -357,15 +357,27 @@ class SystemdV1(Scope, V1):
     def adopt(self, pid: int) -> None:
         self.start(pid, "BlockIOAccounting", self.paths["name=systemd"])
 
-    def set(self, resources: "Resources | None") -> None:
+    def set_memory(self, resources: "Resources | None") -> None:
+        super().set_memory(resources)
+        if "devices" in self.paths:
+            # With the memory's, systemd has set the limits that it knows of all controllers.
+            self._set_devices(resources or {})
+
+    def _set_both(
+        self,
+        write: "Callable[[Resources], None]",
+        resources: "Resources",
+        files: "list[str]",
+        more: "Sequence[Property]" = (),
+    ) -> None:
         # systemd denies all devices for a moment, before it allows those that it knows.
-        frozen = "freezer" in self.paths
-        if frozen:
+        to_freeze = "freezer" in self.paths and not self.frozen()
+        if to_freeze:
             self.freeze()
         try:
-            super().set(resources)
+            super()._set_both(write, resources, files, more)
         finally:
-            if frozen:
+            if to_freeze:
                 self.thaw()
 
     def _files(self, resources: "Resources") -> "list[str]":
