@@ -70,13 +70,13 @@ def write_sealed(fd: int, data: bytes) -> None:
     fcntl.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 
-def run_hooks(kind: str, hooks: "list[dict[str, Any]]", state: bytes, cwd: str) -> None:
+def run_hooks(kind: str, hooks: "list[dict[str, Any]]", state: bytes, cwd: "str | None") -> None:
     """Run hooks of one kind, in their order.
 
     Args:
         kind: ``"prestart"``, …
         state: from `state_of`
-        cwd: their working directory
+        cwd: their working directory, or None for ours
 
     Raises:
         StepError: one failed, was not there, or took too long; those after it did not run
@@ -108,7 +108,7 @@ def run_poststop(record: "dict[str, Any]") -> "list[str]":
     return warnings
 
 
-def _run(hook: "dict[str, Any]", state: bytes, cwd: str) -> str:
+def _run(hook: "dict[str, Any]", state: bytes, cwd: "str | None") -> str:
     """Run one hook; return what went wrong, in words, or nothing."""
     # Files in memory and not pipes: neither side has to keep up with the other.
     given = in_memory(state)
@@ -139,7 +139,9 @@ def _run(hook: "dict[str, Any]", state: bytes, cwd: str) -> str:
                 posix.close(fd)
 
 
-def _become(hook: "dict[str, Any]", given: int, said: int, refusal: int, cwd: str) -> "NoReturn":
+def _become(
+    hook: "dict[str, Any]", given: int, said: int, refusal: int, cwd: "str | None"
+) -> "NoReturn":
     """In the child: become the hook."""
     try:
         # The runtime, as it happens, blocks signals, and Python ignores some.
@@ -152,7 +154,8 @@ def _become(hook: "dict[str, Any]", given: int, said: int, refusal: int, cwd: st
         posix.dup2(said, 2)
         posix.dup2(refusal, 3, inheritable=False)
         close_range(4)
-        posix.chdir(cwd)
+        if cwd is not None:
+            posix.chdir(cwd)
         environment = {}
         for entry in hook.get("env") or ():
             name, _equals, value = _encode(entry).partition(b"=")

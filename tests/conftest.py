@@ -258,8 +258,16 @@ def lcpy(tmp_path: Path, machine_unchanged: None) -> Iterator[Lcpy]:
 def _cgroups() -> set[str]:
     """The cgroup directories of this run's containers."""
     found = set()
-    for path, names, _ in os.walk("/sys/fs/cgroup"):
-        found |= {f"cgroup {path}/{name}" for name in names if PREFIX in name}
+    paths = ["/sys/fs/cgroup"]
+    while paths:
+        with contextlib.suppress(FileNotFoundError), os.scandir(paths.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if PREFIX in entry.name:
+                        found.add(f"cgroup {entry.path}")
+                    # One without a directory in it has two links, and need not be read.
+                    if os.stat(entry.path).st_nlink > 2:
+                        paths.append(entry.path)
     return found
 
 
@@ -275,6 +283,9 @@ def _mounts(directory: Path) -> set[str]:
     return found
 
 
+_PF_KTHREAD = 0x200000
+
+
 def _processes(directory: Path) -> set[str]:
     """Our own children, and processes that name one of this run's containers or `directory`."""
     found = set()
@@ -282,14 +293,15 @@ def _processes(directory: Path) -> set[str]:
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
             stat = Path(f"/proc/{pid}/stat").read_bytes()
+            fields = stat.rpartition(b")")[2].split()
+            if int(fields[6]) & _PF_KTHREAD:
+                continue
             text = Path(f"/proc/{pid}/cmdline").read_bytes()
             text += Path(f"/proc/{pid}/cgroup").read_bytes()
         except OSError:
             continue
-        parent = int(stat.rpartition(b")")[2].split()[1])
-        if parent == os.getpid() or any(mark in text for mark in marks):
-            start = stat.rpartition(b")")[2].split()[19].decode()
-            found.add(f"process {pid} ({start}): {text[:200]!r}")
+        if int(fields[1]) == os.getpid() or any(mark in text for mark in marks):
+            found.add(f"process {pid} ({fields[19].decode()}): {text[:200]!r}")
     return found
 
 

@@ -170,7 +170,7 @@ class _Reader:
             raise ValueError(message) from None
 
     def _string(self, quote: str) -> str:
-        out = []
+        out: list[str] = []
         self._at += 1
         while True:
             char = self._text[self._at : self._at + 1]

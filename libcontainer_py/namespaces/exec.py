@@ -512,17 +512,34 @@ def _refuse_our_hostname(start: InitConfig) -> None:
 def _clone(child: Child, start: InitConfig, childs_end: "SyncPipe", options: Options) -> None:
     """Clone the child; where there is something to join, the joiner, which clones it."""
     start.by_joiner = bool(start.joins or start.namespaces & CLONE_NEWTIME)
-    flags = 0 if start.by_joiner else start.namespaces & ~CLONE_NEWCGROUP
-    with During("clone", "linux.namespaces"):
-        clone(
-            lambda: init(start, childs_end),
-            child.born,
-            flags=flags,
-            cgroup=start.entrance.unified,
-            for_parent=options.cloned is not None,
-        )
+    flags = 0 if start.by_joiner else start.namespaces & ~start.made_late()
+    before = _working_directory()
+    try:
+        # It inherits the bundle as its working directory, which relative sources of bind mounts and
+        # the hooks are told of: the root of a user namespace may be barred from going there.
+        posix.chdir(start.bundle)
+        with During("clone", "linux.namespaces"):
+            clone(
+                lambda: init(start, childs_end),
+                child.born,
+                flags=flags,
+                cgroup=start.entrance.unified,
+                for_parent=options.cloned is not None,
+            )
+    finally:
+        posix.fchdir(before)
+        posix.close(before)
     if options.cloned is not None:
         options.cloned(child.pid, child.pidfd)
+
+
+def _working_directory() -> int:
+    """Open the working directory; "/" in the place of one that we may not search."""
+    flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+    try:
+        return posix.open(".", flags)
+    except PermissionError:
+        return posix.open("/", flags)
 
 
 def _follow_joiner(child: Child, start: InitConfig, options: Options) -> None:

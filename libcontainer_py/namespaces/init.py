@@ -13,6 +13,7 @@ from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
     AT_EMPTY_PATH,
     CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWUSER,
@@ -98,6 +99,16 @@ class InitConfig(ProcessConfig):
         """`hooks` of config.json, by their kinds."""
         return self.config.get("hooks") or {}
 
+    def made_late(self) -> int:
+        """The CLONE_NEW… flags of what the child itself makes, and not the clone.
+
+        The root of a cgroup namespace is where the process is at that moment. And the message
+        queues of an ipc namespace belong to who it is then: in a new user namespace, root by now.
+        """
+        if self.namespaces & CLONE_NEWUSER:
+            return CLONE_NEWCGROUP | CLONE_NEWIPC
+        return CLONE_NEWCGROUP
+
     def in_user_namespace(self) -> bool:
         """Is it to be in a user namespace other than ours?"""
         return bool((self.namespaces | self.joined) & CLONE_NEWUSER)
@@ -147,9 +158,9 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
 
     step.begin("Setsid")
     posix.setsid()
-    if start.namespaces & CLONE_NEWCGROUP:
-        # Not by the clone: the root of the namespace is where the process is at that moment.
-        syscalls.unshare(CLONE_NEWCGROUP)
+    late = start.namespaces & start.made_late()
+    if late:
+        syscalls.unshare(late)
 
     # 4. Network.
     step.begin("setupNetwork", "linux.namespaces")
@@ -165,7 +176,8 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     # 6. The root filesystem. From here on files belong to somebody else.
     seal.seal()
     step.begin("InitializeMountNamespace", "root.path")
-    posix.chdir(start.bundle)  # what a relative source of a bind mount is relative to
+    if start.joined & CLONE_NEWNS:
+        posix.chdir(start.bundle)  # where we were before setns(2) went to the namespace's root
     if (start.namespaces | start.joined) & CLONE_NEWNS:
         root = rootfs.prepare_rootfs(start.rootfs, linux.get("rootfsPropagation"))
     else:
@@ -179,7 +191,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     if hooks.get("createContainer") and not start.enters_pid_namespace:
         step.begin("createContainer", "hooks.createContainer")
         state = answer["creating"].encode("utf-8", "surrogatepass")
-        run_hooks("createContainer", hooks["createContainer"], state, start.bundle)
+        run_hooks("createContainer", hooks["createContainer"], state, None)
     step.begin("PivotRoot", "root.path")
     if not start.namespaces & CLONE_NEWNS:
         pivot.chroot_root(root)

@@ -12,7 +12,6 @@ from libcontainer_py.errors import StepError
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
     CLONE_CLEAR_SIGHAND,
-    CLONE_NEWCGROUP,
     CLONE_NEWTIME,
     CLONE_NEWUSER,
     CLONE_PARENT,
@@ -48,8 +47,7 @@ def enter_namespaces(start: "InitConfig", pipe: "SyncPipe", step: "Step") -> Non
         # Else whatever is in there already might attach to us, once we are in it (CVE-2016-9962).
         syscalls.prctl(PR_SET_DUMPABLE, 0)
     join_namespaces(start.joins)
-    # The cgroup namespace is made later, by the process that is to be at its root.
-    new = start.namespaces & ~CLONE_NEWCGROUP
+    new = start.namespaces & ~start.made_late()
     if new & CLONE_NEWTIME:
         if new & CLONE_NEWUSER:
             syscalls.unshare(CLONE_NEWUSER)

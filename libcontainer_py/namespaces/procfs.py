@@ -116,6 +116,7 @@ def by_list(pid_namespace: int, data: "Data", field: str) -> int:
 
 
 def _mount(context: int, data: "Data") -> int:
+    syscalls.fsconfig_set_string(context, "source", "proc")
     for key, value in data:
         if value is None:
             syscalls.fsconfig_set_flag(context, key)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import freezer
 from tests.attacks.conftest import Bare
 from tests.attacks.test_exec import Watched, watched, watcher
 from tests.cli.test_exec import Box, refused, wait_for, writable
@@ -169,8 +170,6 @@ def test_memory_that_is_nearly_full(make: Make) -> None:
     box = make(resources(memory={"limit": 32 << 20, "swap": 32 << 20}))
     box.says("--", "true")
     usage = memory_of(box)
-    if usage is None:
-        pytest.skip("cgroup v2 is tried in the virtual machine")
     blocks = ((32 << 20) - (800 << 10) - int(usage.read_text())) >> 12
     box.says(
         "--", "dd", "if=/dev/zero", "of=/dev/shm/full", "bs=4096", f"count={blocks}", "status=none"
@@ -181,13 +180,15 @@ def test_memory_that_is_nearly_full(make: Make) -> None:
     assert box.lcpy.state(box.id)["status"] == "running"
 
 
-def memory_of(box: Box) -> "Path | None":
-    """Where its use of memory stands, on cgroup v1."""
+def memory_of(box: Box) -> Path:
+    """Where its use of memory stands."""
+    if freezer.UNIFIED:
+        return freezer.cgroup_of(box.pid) / "memory.current"
     for line in Path(f"/proc/{box.pid}/cgroup").read_text().splitlines():
         _number, controllers, path = line.split(":", 2)
         if controllers == "memory":
             return Path(f"/sys/fs/cgroup/memory{path}/memory.usage_in_bytes")
-    return None
+    raise AssertionError("nothing counts memory here")
 
 
 # ── it is frozen ────────────────────────────────────────────────────────────────────────────────
@@ -200,9 +201,7 @@ def test_it_freezes_itself(make: Make) -> None:
             if mount["destination"] == "/sys/fs/cgroup":
                 mount["options"].remove("ro")
 
-    if not Path("/sys/fs/cgroup/freezer").is_dir():
-        pytest.skip("cgroup v2 is tried in the virtual machine")
-    script = "echo FROZEN >/sys/fs/cgroup/freezer/freezer.state; sleep 1000"
+    script = f"{freezer.SHELL}; freeze $cg; sleep 1000"
     box = make(change, "sh", "-c", script)
     box.lcpy.wait_for(box.id, "paused")
     refused(box.exec("--", "true"), "cannot exec in a paused container")

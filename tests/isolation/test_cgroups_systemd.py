@@ -348,18 +348,23 @@ def test_devices(units: Units) -> None:
 @of_root
 @pytest.mark.parametrize("allow", [False, True])
 def test_devices_after_systemd_was_loaded_anew(units: Units, allow: bool) -> None:
-    kmsg = {"type": "c", "major": 1, "minor": 11}
-    rules = [{"allow": allow, "access": "rwm"}]
+    major, minor = map(int, Path("/sys/block/vda/dev").read_text().split(":"))
+    disk = {"type": "b", "major": major, "minor": minor}
+    rules: list[dict[str, Any]] = [{"allow": allow, "access": "rwm"}]
     if allow:  # systemd can't be told of an exception
-        rules += [kmsg | {"allow": False, "access": "rw"}]
-    devices = [kmsg | {"path": "/dev/kmsg"}]
-    devices += [{"path": "/dev/port", "type": "c", "major": 1, "minor": 4}]
+        rules.append(disk | {"allow": False, "access": "w"})
+    devices = [disk | {"path": "/dev/disk"}]
     container = units.create(resources={"devices": rules}, devices=devices)
     units.lcpy("start", container, check=True)
     for _again in range(2):
-        for device, opens in (("null", True), ("kmsg", False), ("port", allow)):
-            done = units.lcpy("exec", container, "dd", f"if=/dev/{device}", "count=0")
-            assert (done.returncode == 0) == opens, device
+        for what, opens in (
+            ("if=/dev/zero", True),
+            ("if=/dev/disk", allow),
+            ("of=/dev/disk", False),
+        ):
+            words = ("dd", "if=/dev/null", what, "count=0", "conv=notrunc")
+            done = units.lcpy("exec", container, *words)
+            assert (done.returncode == 0) == opens, what
         systemctl("daemon-reload")
         time.sleep(0.5)
 
