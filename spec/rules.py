@@ -364,7 +364,7 @@ def cgroups_path(path: str) -> None:
 def resources(resources: "Object", warnings: "list[str]") -> None:
     """config-linux.md, "Control groups"."""
     for index, rule in enumerate(resources.get("devices", ())):
-        device_rule(rule, f"linux.resources.devices[{index}]")
+        device_rule(rule, f"linux.resources.devices[{index}]", warnings)
     if "memory" in resources:
         memory(resources["memory"], warnings)
     if "cpu" in resources:
@@ -377,13 +377,15 @@ def resources(resources: "Object", warnings: "list[str]") -> None:
             )
 
 
-def device_rule(rule: "Object", field: str) -> None:
+def device_rule(rule: "Object", field: str, warnings: "list[str]") -> None:
     """One line for devices.allow or devices.deny; -1 is any number."""
     access = rule.get("access")
     if not access:
         raise ConfigError("must not be empty", f"{field}.access")
-    if access.strip("rwm"):
+    if not set(access) & set("rwm"):
         raise ConfigError(f"{quoted(access)} is not made of r, w and m", f"{field}.access")
+    if access.strip("rwm"):
+        warnings.append(f"{field}.access: {quoted(access)} has more than r, w and m, ignored")
     for name in ("major", "minor"):
         if not -1 <= rule.get(name, -1) < 1 << 32:
             raise ConfigError(f"{rule[name]} is not between -1 and 4294967295", f"{field}.{name}")

@@ -155,7 +155,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "empty",
     ),
     (
-        {"linux.resources.devices": [{"allow": True, "access": "rx"}]},
+        {"linux.resources.devices": [{"allow": True, "access": "x"}]},
         "linux.resources.devices[0].access",
         "r, w and m",
     ),
