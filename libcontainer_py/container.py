@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
     from libcontainer_py.spec.model import Resources
 
-_SIGKILL = 9
 _KILL_SECONDS = 10.0
-_FROZEN_SECONDS = 0.2
 
 
 class Container:

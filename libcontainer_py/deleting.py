@@ -2,6 +2,8 @@
 
 import _signal
 import posix
+import select
+import time
 
 from libcontainer_py import state as states
 from libcontainer_py.errors import Error, NotFound, WrongState
@@ -85,14 +87,18 @@ class Deletion:
 
     def _record_to_delete(self, force: bool) -> "dict[str, Any] | None":
         """The record; None where there is none, though the lock was: a `create` was killed."""
+        from libcontainer_py.cgroups import manager
+
         try:
-            return self._directory.read()
+            record = self._directory.read()
+            manager.load(record["cgroups"])
         except NotFound:
             return None
         except Error:
             if force:
                 return None
             raise
+        return record
 
     def _end_without_record(self) -> None:
         """Kill and remove what `create` has left behind, or what a damaged record was about."""
@@ -101,9 +107,14 @@ class Deletion:
         self._kill_waiting()
         state = self._directory.read_cgroups()
         if state is not None:
-            cgroups = manager.load(state)
+            try:
+                cgroups = manager.load(state)
+            except Error as error:
+                self._warnings.append(f"{error}: they are left, if there are any")
+                return
             cgroups.kill()
             cgroups.remove()
+            self._directory.forget_cgroups()
 
     def _kill_in_cgroups(self) -> None:
         """Kill what `create` has put into the container's cgroups, if it has made them."""
@@ -120,10 +131,12 @@ class Deletion:
         cgroups = manager.load(record["cgroups"])
         if not record["pid"]:
             self._kill_waiting()
-            if self._directory.read_cgroups() is not None:
+            if self._directory.has_cgroups():
                 cgroups.kill()  # what its hooks have started can outlive it
             elif cgroups.paths and cgroups.pids(all=True):
                 return  # another container's, whose name `create` was about to refuse
+        elif status == STOPPED and not self._directory.has_cgroups():
+            return  # a `delete` that was killed has removed them: it would be another's by now
         elif status == PAUSED:
             cgroups.kill()  # the first process alone would not die
         elif status != STOPPED:
@@ -134,18 +147,24 @@ class Deletion:
             cgroups.kill()
         self._reap()
         cgroups.remove()
+        self._directory.forget_cgroups()
 
     def _ends_within(self, pidfd: int, seconds: float) -> bool:
         """Wait for the end of the first process, and meanwhile reap the others: the first of a pid
         namespace can't end before that.
         """
-        from libcontainer_py.linux.wait import wait_for_end
-
-        for child in self._children:
-            if child.fileno() >= 0:
-                wait_for_end(child.fileno(), seconds)
-                self._reap()
-        return wait_for_end(pidfd, seconds)
+        end = time.monotonic() + seconds
+        poll = select.poll()
+        for fd in (pidfd, *(child.fileno() for child in self._children)):
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        while True:
+            ready = {fd for fd, _events in poll.poll(max(0.0, end - time.monotonic()) * 1000)}
+            self._reap()
+            if pidfd in ready or not ready:
+                return pidfd in ready
+            for fd in ready:
+                poll.unregister(fd)
 
     def _reap(self) -> None:
         for child in self._children:

@@ -4,7 +4,7 @@ import select
 import time
 
 from libcontainer_py.errors import StepError
-from libcontainer_py.linux.wait import wait_for_end
+from libcontainer_py.linux.wait import LONGEST, wait_for_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def watch(
         poll.register(oom.fileno(), select.POLLIN)
         due = None if interval is None else time.monotonic() + interval
         while True:
-            wait = None if due is None else max(0.0, due - time.monotonic()) * 1000
+            wait = None
+            if due is not None:
+                wait = min(max(0.0, due - time.monotonic()), LONGEST) * 1000
             ready = {fd for fd, _events in poll.poll(wait)}
             if ready:
                 # Also at the end: what runs out of memory is told of before it is killed for it.

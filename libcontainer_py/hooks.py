@@ -70,6 +70,12 @@ def write_sealed(fd: int, data: bytes) -> None:
     fcntl.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 
+def whole(fd: int) -> bytes:
+    """Read all of a file in memory, from its beginning."""
+    size = posix.fstat(fd).st_size
+    return posix.pread(fd, size, 0)
+
+
 def run_hooks(kind: str, hooks: "list[dict[str, Any]]", state: bytes, cwd: "str | None") -> None:
     """Run hooks of one kind, in their order.
 
@@ -184,7 +190,7 @@ def _wait(pid: int, timeout: "int | None") -> "tuple[bool, int | None]":
         _pid, status = posix.waitpid(pid, 0)
     except (ChildProcessError, ProcessLookupError):
         return late, None
-    except KeyboardInterrupt:
+    except BaseException:  # also a descriptor too many: it must not run on, unwaited for
         posix.kill(pid, _SIGKILL)
         posix.waitpid(pid, 0)
         raise

@@ -14,7 +14,7 @@ DEVNULL = -3
 
 
 class Process:
-    """The first process of a container, with the manners of `subprocess.Popen`.
+    """The first process of a container, or a second one, with the manners of `subprocess.Popen`.
 
     Attributes:
         pid: its process id, in the caller's pid namespace

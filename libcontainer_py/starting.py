@@ -2,16 +2,20 @@
 
 import _signal
 import posix
+import time
 
 from libcontainer_py import state as states
 from libcontainer_py.errors import StepError, WrongState, shown
 from libcontainer_py.state import CREATED, RUNNING, STOPPED, StateDir
+from libcontainer_py.syncpipe.records import HOOK_ENDED, RECORD_SIZE, START_HOOK, STARTED, step_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _SIGKILL = 9
+_ASK_MILLISECONDS = 50
+_LONGEST = len(STARTED) + RECORD_SIZE
 
 
 def start(directory: StateDir) -> None:
@@ -36,14 +40,12 @@ def start(directory: StateDir) -> None:
 
 
 def _start(directory: StateDir, record: "dict[str, Any]") -> None:
-    from libcontainer_py.syncpipe.records import START_HOOK, STARTED
-
     try:
         pidfd = states.pidfd(record)
     except WrongState:
         raise WrongState("cannot start a container that has stopped") from None
     try:
-        answer = _let_go(directory, pidfd, _seconds(record))
+        answer = _let_go(directory, record, pidfd, _seconds(record))
         if answer is None:
             _signal.pidfd_send_signal(pidfd, _SIGKILL)
             what = "a hook ran past its specified timeout"
@@ -75,8 +77,9 @@ def _run_poststart(directory: StateDir, record: "dict[str, Any]") -> None:
 
 def _start_failed(steps: "list[Any]", failure: bytes) -> StepError:
     """Word the record of a failure that came after READY: a hook's, or the program's."""
+    if len(failure) != RECORD_SIZE:
+        return StepError(START_HOOK, 0, "the container has written to what answers `start`")
     from libcontainer_py.namespaces.loop import position
-    from libcontainer_py.syncpipe.records import HOOK_ENDED, START_HOOK, step_at
 
     place, errno = position(failure)
     name, field, what = step_at(steps, place)
@@ -91,7 +94,10 @@ def _start_failed(steps: "list[Any]", failure: bytes) -> StepError:
 
 def _ended(status: int) -> str:
     """Word a wait status."""
-    code = posix.waitstatus_to_exitcode(status)
+    try:
+        code = posix.waitstatus_to_exitcode(status)
+    except (ValueError, OverflowError):
+        return "a status that is none"
     return f"signal: {-code}" if code < 0 else f"exit status {code}"
 
 
@@ -101,7 +107,17 @@ def _seconds(record: "dict[str, Any]") -> "float | None":
     return float(sum(timeouts)) if timeouts and all(timeouts) else None
 
 
-def _let_go(directory: StateDir, pidfd: int, seconds: "float | None") -> "bytes | None":
+def _runs_list(record: "dict[str, Any]") -> bool:
+    try:
+        executable = posix.stat(f"/proc/{record['pid']}/exe")
+    except OSError:
+        return False
+    return bool(record["list"] == [executable.st_dev, executable.st_ino])
+
+
+def _let_go(
+    directory: StateDir, record: "dict[str, Any]", pidfd: int, seconds: "float | None"
+) -> "bytes | None":
     """Give the finish list its byte; return all it says: nothing, `S`, or `S` and a failure.
 
     None: it took longer than `seconds`.
@@ -130,18 +146,22 @@ def _let_go(directory: StateDir, pidfd: int, seconds: "float | None") -> "bytes 
         poll = select.poll()
         poll.register(status, select.POLLIN)
         poll.register(pidfd, select.POLLIN)
+        end = None if seconds is None else time.monotonic() + seconds
         answer = b""
-        while True:
-            ready = {fd for fd, _events in poll.poll(None if seconds is None else seconds * 1000)}
-            if not ready:
-                return None
+        # Hooks are the image's programs, and can reach the FIFO of the list that runs them: so it
+        # is bounded what is read, and asked whether the program runs though somebody holds it.
+        while len(answer) < _LONGEST:
+            ready = {fd for fd, _events in poll.poll(_ASK_MILLISECONDS)}
             if status in ready:
-                part = posix.read(status, 64)
+                part = posix.read(status, _LONGEST - len(answer))
                 answer += part
                 # The end of file is the exec (or the end of the process) that closes the FIFO.
                 if not part:
                     return answer
-            elif pidfd in ready:
+            elif pidfd in ready or (answer and not _runs_list(record)):
                 return answer
+            if end is not None and time.monotonic() > end:
+                return None
+        return answer
     finally:
         posix.close(status)

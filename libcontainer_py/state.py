@@ -47,16 +47,21 @@ _TYPES = {
     "created": str,
     "hooks": dict,
     "id": str,
+    "labels": dict,
     "list": list,
+    "mount_namespace": bool,
     "namespaces": int,
+    "no_new_keyring": bool,
     "ociVersion": str,
     "pid": int,
     "pid_namespace": bool,
     "rootfs": str,
+    "seccomp": bool,
     "start": int,
     "start_steps": list,
     "started": bool,
 }
+_TYPES_OR_NONE = {"oom_score_adj": int, "personality": str}
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _MAX_ID = 255  # NAME_MAX: it is a directory's name
 
@@ -267,6 +272,17 @@ class StateDir:
             posix.close(fd)
         return state if isinstance(state, dict) else None
 
+    def has_cgroups(self) -> bool:
+        """Is there a cgroups.json? Then what the record names is the container's."""
+        return posix.access(self.file("cgroups.json"), posix.F_OK)
+
+    def forget_cgroups(self) -> None:
+        """Remove cgroups.json, as soon as the cgroups are: their names are free to be taken now."""
+        try:
+            posix.unlink(self.file("cgroups.json"))
+        except FileNotFoundError:
+            return
+
     def write_filter(self, data: bytes) -> None:
         """Keep the container's seccomp filter.
 
@@ -359,8 +375,24 @@ def _make_directories(path: str) -> None:
 def _is_record(state: "Any", container_id: str) -> bool:
     return (
         isinstance(state, dict)
-        and all(isinstance(state.get(name), kind) for name, kind in _TYPES.items())
+        # The very types: a bool is an int for isinstance.
+        and all(type(state.get(name)) is kind for name, kind in _TYPES.items())
+        and all(
+            name in state and (state[name] is None or type(state[name]) is kind)
+            for name, kind in _TYPES_OR_NONE.items()
+        )
         and state["id"] == container_id
+        and _says_where(state["cgroups"])
+    )
+
+
+def _says_where(cgroups: "dict[str, Any]") -> bool:
+    """Has it what `frozen` needs? What else a driver needs, that driver knows."""
+    paths = cgroups.get("paths", {})
+    return (
+        isinstance(cgroups.get("driver"), str)
+        and isinstance(paths, dict)
+        and all(isinstance(path, str) for path in paths.values())
     )
 
 
@@ -383,6 +415,22 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def letter(pid: int) -> str:
+    """The state of a process as proc(5) has it (field 3 of /proc/PID/stat): ``R``, ``S``, ``T``, …
+
+    Gone already, it is ``X``.
+    """
+    try:
+        fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            data = posix.read(fd, 4096)
+        finally:
+            posix.close(fd)
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+    return data[data.rindex(b")") + 2 :][:1].decode()
+
+
 def pidfd(record: "dict[str, Any]") -> int:
     """A pidfd of a container's first process: proved to be it, not a later one with its number.
 
@@ -401,13 +449,21 @@ def pidfd(record: "dict[str, Any]") -> int:
 
 def inner_pid(pid: int) -> int:
     """The pid of a process in its own pid namespace: the last of `NSpid` (proc(5))."""
+    return int(status_field(str(pid), "NSpid").split()[-1])
+
+
+def status_field(pid: str, name: str) -> bytes:
+    """What /proc/PID/status says of a process, or of ``"self"``, under a name (proc(5)).
+
+    All of it is read: what is behind `Groups` can come after 65,536 numbers.
+    """
     fd = posix.open(f"/proc/{pid}/status", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        data = posix.read(fd, 8192)
+        data = _read_bytes(fd)
     finally:
         posix.close(fd)
-    at = data.index(b"\nNSpid:") + 7
-    return int(data[at : data.index(b"\n", at)].split()[-1])
+    _before, _name, rest = data.partition(f"\n{name}:\t".encode())
+    return rest.partition(b"\n")[0]
 
 
 def status(state: "dict[str, Any]") -> str:
@@ -431,7 +487,7 @@ def frozen(state: "dict[str, Any]") -> bool:
     paths = state["cgroups"].get("paths") or {}
     if "freezer" in paths:
         file, thawed = paths["freezer"] + "/freezer.state", b"THAWED\n"
-    elif state["cgroups"]["driver"] in ("v2", "systemd"):
+    elif "" in paths and state["cgroups"]["driver"] in ("v2", "systemd"):
         file, thawed = paths[""] + "/cgroup.events", b"frozen 0\n"
     else:
         return False

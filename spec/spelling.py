@@ -48,13 +48,15 @@ def _take(value: "Any", field: str, spellings: "dict[str, str]", found: "list[st
         for index, part in enumerate(value):
             _take(part, f"{field}[{index}]", spellings, found)
     elif isinstance(value, dict):
-        for name, part in list(value.items()):
+        members = list(value.items())
+        value.clear()  # and filled again in its order: of two the last counts, as in Go
+        for name, part in members:
             place = f"{field}.{name}" if field else name
             right = name if name in NAMES else spellings.get(name.lower())
+            value[right or name] = part
             if right is None:
                 continue
             if right != name:
                 found.append(f'{place}: taken for "{right}", as the specification spells it')
-                value[right] = value.pop(name)  # the last counts, as in Go
             if right not in MAPS:
                 _take(part, place, spellings, found)

@@ -21,6 +21,8 @@ import pytest
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 PREFIX = f"lcpy-test-{os.getpid()}-"
+# How much more time everything may take than on a real machine: in `./dev test vm` it is emulated.
+PATIENCE = 5 if "LCPY_VM_PART" in os.environ else 1
 
 Config = dict[str, Any]
 
@@ -190,7 +192,7 @@ class Lcpy:
         self,
         *words: str | Path,
         stdin: str = "",
-        timeout: float = 60,
+        timeout: float = 60 * PATIENCE,
         check: bool = False,
         **options: Any,
     ) -> Completed:
@@ -224,7 +226,9 @@ class Lcpy:
         state: dict[str, Any] = json.loads(self("state", container, check=True).stdout)
         return state
 
-    def wait_for(self, container: str, status: str, timeout: float = 10) -> dict[str, Any]:
+    def wait_for(
+        self, container: str, status: str, timeout: float = 10 * PATIENCE
+    ) -> dict[str, Any]:
         """Wait until a container has a status, and return its state."""
         end = time.monotonic() + timeout
         while (state := self.state(container))["status"] != status:

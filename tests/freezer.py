@@ -4,6 +4,7 @@ On v1 the frozen do not die, on v2 they do; what lcpy says and does is to be the
 """
 
 from pathlib import Path
+from typing import Any
 
 CGROUPS = Path("/sys/fs/cgroup")
 UNIFIED = (CGROUPS / "cgroup.controllers").exists()  # cgroup v2 alone
@@ -16,6 +17,20 @@ _FILE, _FROZEN, _THAWED = (
 
 # The function `freeze DIRECTORY` for a shell in a container.
 SHELL = f"cg={MOUNTPOINT}; freeze() {{ echo {_FROZEN} >$1/{_FILE}; }}"
+
+
+def may_freeze_itself(config: dict[str, Any]) -> None:
+    """Let a container write to its own cgroup, and freeze it, which is all that is in it.
+
+    In a cgroup namespace of its own it can not, where cgroup v2 is mounted as systemd does it
+    (`nsdelegate`); cgroups below its own it always can.
+    """
+    config["root"]["readonly"] = False
+    kinds = [each for each in config["linux"]["namespaces"] if each["type"] != "cgroup"]
+    config["linux"]["namespaces"] = kinds
+    for mount in config["mounts"]:
+        if mount["destination"] == "/sys/fs/cgroup":
+            mount["options"].remove("ro")
 
 
 def cgroup_of(pid: int) -> Path:

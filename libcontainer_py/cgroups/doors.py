@@ -5,9 +5,16 @@ import posix
 from libcontainer_py.cgroups.files import read
 from libcontainer_py.cgroups.hierarchies import UNIFIED, mounted
 from libcontainer_py.cgroups.levels_v2 import refuses_processes
+from libcontainer_py.cgroups.processes import GONE
 from libcontainer_py.errors import ConfigError, StepError, shown
 
-_EBUSY = 16
+_ESRCH, _EBUSY = 3, 16
+
+# By subsystem: the file that says so, and what of one that is not frozen.
+_FREEZERS = (
+    (UNIFIED, "cgroup.events", "frozen 0"),
+    ("freezer", "freezer.state", "THAWED"),
+)
 
 # The words by which engines, and runc's own tests, know what went wrong.
 _WHAT = "error adding pid of the new process to cgroups"
@@ -70,6 +77,31 @@ def present(path: str, init_pid: int) -> str:
         hint = f"it lets nobody in, and the container's first process is in {shown(now)}"
         raise StepError(None, _EBUSY, f"{_WHAT}: enter {path}", hint=hint)
     return now
+
+
+def frozen(pid: int) -> "str | None":
+    """Find the cgroup that stops a process, for itself or by one above it; None where none does."""
+    try:
+        return _frozen(pid)
+    except StepError as error:
+        if error.errno in (*GONE, _ESRCH):  # the process or its cgroup
+            return None
+        raise
+
+
+def _frozen(pid: int) -> "str | None":
+    inside = {}
+    for line in read(f"/proc/{pid}/cgroup").splitlines():
+        _number, subsystems, cgroup = line.split(":", 2)
+        inside[subsystems] = cgroup
+    for hierarchy in mounted():
+        for subsystem, file, thawed in _FREEZERS:
+            if subsystem in hierarchy.subsystems:
+                path = hierarchy.directory_of(inside[",".join(hierarchy.subsystems)])
+                # A hierarchy's root has no such file.
+                if path != hierarchy.mountpoint and thawed not in read(f"{path}/{file}"):
+                    return path
+    return None
 
 
 def _cgroup_of(pid: int) -> str:

@@ -167,14 +167,14 @@ def oom_kills(directory: str) -> int:
 
 def _check_usage(directory: str, limit: int, swap: int) -> None:
     usage = int(read(directory + "/memory.current"))
-    for key, value in (("swap", swap), ("limit", limit)):
+    for key, value, name in (("swap", swap, "memory+swap"), ("limit", limit, "memory")):
         if 0 < value <= usage:
             raise StepError(
                 None,
                 _EBUSY,
                 f"set the memory {key} to {value}",
                 field=f"{_FIELD}memory.{key}",
-                hint=f"in use now: {usage} bytes",
+                hint=f"rejecting {name} limit: in use now: {usage} bytes",
             )
 
 

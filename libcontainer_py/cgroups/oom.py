@@ -62,6 +62,7 @@ class V2Watch(OomWatch):
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd = -1
+        self._killed = 0  # where it goes before it was read
         try:
             self._fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK)
             for file in ("memory.events", "cgroup.events"):

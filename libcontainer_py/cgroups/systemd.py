@@ -9,6 +9,8 @@ See systemd.scope(5), systemd.resource-control(5), and «Control Group APIs and 
 systemd's documentation.
 """
 
+import posix
+
 from libcontainer_py.cgroups import levels_v2, limits_v2, saved, systemd_properties
 from libcontainer_py.cgroups.hierarchies import HYBRID, PURE, SUBSYSTEMS, UNIFIED, mounted
 from libcontainer_py.cgroups.interface import Cgroups, Entrance
@@ -17,7 +19,7 @@ from libcontainer_py.cgroups.systemd_annotations import properties_of
 from libcontainer_py.cgroups.systemd_properties import Property
 from libcontainer_py.cgroups.systemd_unit import FIELD, Unit, expand_slice, is_users, names
 from libcontainer_py.cgroups.v1 import V1
-from libcontainer_py.cgroups.v2 import V2, refuse_frozen
+from libcontainer_py.cgroups.v2 import V2, refuse_frozen, refuse_used
 from libcontainer_py.errors import ConfigError, Error, StepError
 
 TYPE_CHECKING = False
@@ -152,20 +154,22 @@ class Scope(Cgroups):
     # ── limits ──────────────────────────────────────────────────────────────────────────────────
 
     def set(self, resources: "Resources | None") -> None:
-        resources = systemd_properties.settled(resources or {})
+        resources = self._settled(resources or {})
         devices: list[Property] = []
         if not self.unit.user:  # a user's can't: it takes root to load the program for it
             devices = self._devices(resources)
         self._set_both(super().set, resources, self._without_memory(resources), devices)
 
     def set_memory(self, resources: "Resources | None") -> None:
-        resources = resources or {}
+        resources = self._settled(resources or {})
         others = self._without_memory(resources)
         files = [each for each in self._files(resources) if each not in others]
-        self._set_both(super().set_memory, resources, files)
+        if files:
+            # All, because systemd writes all that it knows again when it is told of these.
+            self._set_both(self._set_all, resources, files)
 
     def update(self, resources: "Resources") -> None:
-        resources = systemd_properties.settled(resources)
+        resources = self._settled(resources)
         files = self._files(resources)
         try:
             with saved.Saved(files):
@@ -176,6 +180,9 @@ class Scope(Cgroups):
             except StepError as also:
                 error.add_note(f"and systemd does not know of it: {also}")
             raise
+
+    def _settled(self, resources: "Resources") -> "Resources":
+        return systemd_properties.settled(resources, self._period())
 
     def _set_both(
         self,
@@ -213,6 +220,13 @@ class Scope(Cgroups):
         raise NotImplementedError
 
     def _devices(self, resources: "Resources") -> "list[Property]":
+        raise NotImplementedError
+
+    def _set_all(self, resources: "Resources") -> None:
+        raise NotImplementedError
+
+    def _period(self) -> int:
+        """The period of cpu time that holds where none is given."""
         raise NotImplementedError
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
@@ -272,6 +286,9 @@ class SystemdV2(Scope, V2):
         resources = resources or {}
         limits_v2.refuse_v1(resources)
         self._needed = list(limits_v2.needed(resources))
+        if posix.access(self.paths[UNIFIED], posix.F_OK):
+            refuse_used(self.paths[UNIFIED])
+            refuse_frozen(self.paths[UNIFIED])
         if (resources.get("unified") or {}).get("memory.oom.group"):
             self.plan += systemd_properties.at_start(resources, self.unit.version())
 
@@ -305,8 +322,20 @@ class SystemdV2(Scope, V2):
             return entrance
         return UsersEntrance(entrance, self.unit, "/" + sub.get(UNIFIED, "").strip("/"))
 
+    def _settled(self, resources: "Resources") -> "Resources":
+        resources = super()._settled(resources)
+        if systemd_properties.is_idle(self.paths[UNIFIED]):
+            resources = systemd_properties.not_idle(resources)
+        return resources
+
     def _files(self, resources: "Resources") -> "list[str]":
         return saved.files_v2(resources, self.paths[UNIFIED])
+
+    def _set_all(self, resources: "Resources") -> None:
+        V2._set_all(self, resources)
+
+    def _period(self) -> int:
+        return systemd_properties.period_of(self.paths[UNIFIED] + "/cpu.max")
 
     def _devices(self, resources: "Resources") -> "list[Property]":
         rules = resources.get("devices")
@@ -382,6 +411,12 @@ class SystemdV1(Scope, V1):
 
     def _files(self, resources: "Resources") -> "list[str]":
         return saved.files_v1(resources, self.paths)
+
+    def _set_all(self, resources: "Resources") -> None:
+        V1._set_all(self, resources)
+
+    def _period(self) -> int:
+        return systemd_properties.period_of(self.paths.get("cpu", "") + "/cpu.cfs_period_us")
 
     def _devices(self, resources: "Resources") -> "list[Property]":
         rules = resources.get("devices")

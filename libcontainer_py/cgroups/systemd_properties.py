@@ -69,21 +69,52 @@ class Property:
         self.field = field
 
 
-def settled(resources: "Resources") -> "Resources":
+def period_of(file: str) -> int:
+    """Read the period from a file that ends with it; the kernel's own where it isn't there."""
+    try:
+        return int(read(file).split()[-1])
+    except OSError:
+        return _PERIOD
+
+
+def settled(resources: "Resources", period: int) -> "Resources":
     """Round the quota of cpu time up to whole percents, because systemd keeps no others.
 
     The file and what systemd writes there again are the same then, as with runc.
+
+    Args:
+        period: where none is given
     """
     cpu = resources.get("cpu") or {}
-    if (cpu.get("quota") or 0) > 0:
-        quota = _rounded(cpu["quota"], cpu.get("period") or _PERIOD)
-        resources = resources | {"cpu": cpu | {"quota": quota}}
+    if cpu.get("quota"):
+        # With its period, which systemd forgets where there is no quota.
+        period = cpu.get("period") or period
+        quota = _rounded(cpu["quota"], period) if cpu["quota"] > 0 else -1
+        resources = resources | {"cpu": cpu | {"quota": quota, "period": period}}
     unified = resources.get("unified") or {}
     words = unified.get("cpu.max", "").split()
     if words and all(map(str.isdecimal, words)):
-        period = int(words[1]) if len(words) > 1 else _PERIOD
-        line = " ".join([str(_rounded(int(words[0]), period)), *words[1:]])
+        quota = _rounded(int(words[0]), int(words[1]) if len(words) > 1 else period)
+        line = " ".join([str(quota), *words[1:]])
         resources = resources | {"unified": unified | {"cpu.max": line}}
+    return resources
+
+
+def is_idle(directory: str) -> bool:
+    """Tell whether a cgroup on v2 is idle: then it takes no weight."""
+    try:
+        return read(directory + "/cpu.idle").strip() == "1"
+    except OSError:
+        return False  # before Linux 5.15
+
+
+def not_idle(resources: "Resources") -> "Resources":
+    """Have a weight that is given end the idling, as one that systemd is told does."""
+    cpu, unified = resources.get("cpu") or {}, resources.get("unified") or {}
+    if cpu.get("shares") and cpu.get("idle") is None:
+        resources = resources | {"cpu": cpu | {"idle": 0}}
+    if "cpu.weight" in unified and "cpu.idle" not in unified:
+        resources = resources | {"unified": {"cpu.idle": "0"} | unified}
     return resources
 
 

@@ -219,8 +219,12 @@ class V1(Cgroups):
             if part in resources and self._is_unified(controller):
                 files += saved.files_v2({part: resources[part]}, self.paths[UNIFIED])
         with saved.Saved(files):
-            self._set_limits(resources)
-            self._set_memory(resources)
+            self._set_all(resources)
+
+    def _set_all(self, resources: "Resources") -> None:
+        """Set every limit, and leave the devices alone."""
+        self._set_limits(resources)
+        self._set_memory(resources)
 
     def delegate(self, uid: int) -> None:
         """Do nothing: whoever owns a cgroup of v1 can change its limits (config-linux.md, «Cgroup
@@ -291,7 +295,9 @@ class V1(Cgroups):
         freezer_v1.thaw(self._freezer())
 
     def release(self, pid: int) -> None:
-        if pid > 0 and "freezer" in self.paths and self.frozen():
+        from libcontainer_py.cgroups import doors
+
+        if pid > 0 and "freezer" in self.paths and doors.frozen(pid) is not None:
             try:
                 write(self._mountpoint("freezer") + "/tasks", pid)
             except StepError as error:

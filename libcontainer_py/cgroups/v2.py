@@ -54,7 +54,7 @@ class V2(Cgroups):
         made = make(self._path, self.mountpoint)
         try:
             if not made:
-                _refuse_used(self._path)
+                refuse_used(self._path)
             levels_v2.prepare(self._path, self.mountpoint, needed)
             refuse_frozen(self._path)
         except BaseException:
@@ -122,9 +122,13 @@ class V2(Cgroups):
         needed = list(limits_v2.needed(resources))
         levels_v2.refuse_missing(self._path, self.mountpoint, needed)
         with saved.Saved(saved.files_v2(resources, self._path)):
-            self._set_limits(resources)
-            limits_v2.set_unified(self._path, resources.get("unified") or {}, memory=False)
-            self._set_memory(resources)
+            self._set_all(resources)
+
+    def _set_all(self, resources: "Resources") -> None:
+        """Set every limit, and leave the devices alone."""
+        self._set_limits(resources)
+        limits_v2.set_unified(self._path, resources.get("unified") or {}, memory=False)
+        self._set_memory(resources)
 
     def delegate(self, uid: int) -> None:
         for file in ("", *_delegated_files()):
@@ -237,7 +241,12 @@ def _is_frozen(path: str) -> bool:
     return value_of(read(path + "/cgroup.events"), "frozen") == 1
 
 
-def _refuse_used(path: str) -> None:
+def refuse_used(path: str) -> None:
+    """Refuse a cgroup that has processes, or can't have any.
+
+    Raises:
+        StepError: it is such a one
+    """
     inside = pids_below(path)
     if inside:
         raise _unfit(path, f"container's cgroup is not empty: {len(inside)} process(es) found")

@@ -4,6 +4,7 @@ import _signal
 import posix
 import select
 
+from libcontainer_py import state as states
 from libcontainer_py.errors import StepError, shown
 from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.namespaces import loop
@@ -35,7 +36,17 @@ class Child:
         stuck: called now and then while nothing comes from it; may raise why
     """
 
-    __slots__ = ("_before", "_cgroups", "_name", "_pipe", "pid", "pidfd", "stuck")
+    __slots__ = (
+        "_before",
+        "_cgroups",
+        "_name",
+        "_pipe",
+        "_stopped",
+        "_within_reach",
+        "pid",
+        "pidfd",
+        "stuck",
+    )
 
     def __init__(
         self, pipe: "SyncPipe", cgroups: "Cgroups", name: str = "the container's first process"
@@ -45,6 +56,8 @@ class Child:
         self._name = name
         self.pid = self.pidfd = -1
         self.stuck: Callable[[], None] | None = None
+        self._within_reach = False  # of what else is in its pid namespace
+        self._stopped = 0
         self._before: list[int] = []  # pidfds of those that cloned it, and end by that
 
     def born(self, pid: int, pidfd: int) -> None:
@@ -98,6 +111,7 @@ class Child:
         except OSError:
             raise self._died() from None
         self.born(pid, pidfd)
+        self._within_reach = True
         self._reap_those_before()
         # It waits for us; but what else is in that namespace may have killed it.
         if not self._runs(executable):
@@ -156,6 +170,7 @@ class Child:
                 return
             if self.stuck is not None:
                 self.stuck()
+            self._refuse_stopped()
 
     def _runs(self, executable: "list[int]") -> bool:
         """Does it still run the finish list, as far as we can see?"""
@@ -180,20 +195,40 @@ class Child:
         """The next packet that is no announcement of a step; `fds` takes a descriptor with it."""
         pipe = self._pipe
         while True:
-            if self.stuck is not None:
-                while not wait_for_end(pipe.fileno(), _STUCK_SECONDS):
-                    self.stuck()
+            self._await()
             data, received = pipe.receive_bytes(0 if fds is None else 1)
             if fds is not None:
                 fds += received
             if not data:
                 raise self._died()
+            if self._within_reach and len(data) not in (ENTERED_SIZE, RECORD_SIZE):
+                # Others may have taken the pipe from it: no words are taken from them.
+                raise self._something_else("a record")
             if data.startswith(b'{"step":'):
                 pipe.step = str(decode(data)["step"])
                 continue
             if data.startswith(b'{"error":'):
                 raise error_of(decode(data))
             return data
+
+    def _await(self) -> None:
+        """Wait until something can be read, or it is clear that nothing will be."""
+        while not wait_for_end(self._pipe.fileno(), _STUCK_SECONDS):
+            if self.stuck is not None:
+                self.stuck()
+            # What it has cloned may hold the pipe open.
+            if self.ended() and not wait_for_end(self._pipe.fileno(), 0):
+                raise self._died()
+            self._refuse_stopped()
+
+    def _refuse_stopped(self) -> None:
+        """Not to wait for ever: who is in the container may be allowed to stop what comes."""
+        if not self._within_reach or states.letter(self.pid) not in "Tt":
+            self._stopped = 0
+            return
+        self._stopped += 1
+        if self._stopped * _STUCK_SECONDS > _KILL_SECONDS:
+            raise StepError(self._pipe.step, 0, f"{self._name} was stopped from inside")
 
     def _something_else(self, wanted: str) -> StepError:
         what = f"the child did not send {wanted} but something else"

@@ -9,7 +9,14 @@ import posix
 from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
 from libcontainer_py.errors import ConfigError, During, quoted, words
-from libcontainer_py.hooks import memory_file, run_hooks, run_poststop, state_of, write_sealed
+from libcontainer_py.hooks import (
+    in_memory,
+    memory_file,
+    run_hooks,
+    run_poststop,
+    state_of,
+    write_sealed,
+)
 from libcontainer_py.linux.flags import (
     CLONE_NEWCGROUP,
     CLONE_NEWNS,
@@ -23,7 +30,7 @@ from libcontainer_py.namespaces.child import Child
 from libcontainer_py.namespaces.clone import clone, refuse_threads
 from libcontainer_py.namespaces.created import Created
 from libcontainer_py.namespaces.init import InitConfig, init
-from libcontainer_py.namespaces.kinds import NAMESPACES
+from libcontainer_py.namespaces.kinds import NAMESPACES, kind_of, ns_file
 from libcontainer_py.namespaces.limit import limit_process, schedule_process
 from libcontainer_py.namespaces.pidfile import write_pid_file
 from libcontainer_py.namespaces.prepare import (
@@ -52,6 +59,14 @@ if TYPE_CHECKING:
     from libcontainer_py.namespaces.helper import Serving
     from libcontainer_py.namespaces.sendfd import FdSocket
     from libcontainer_py.syncpipe.pipe import SyncPipe
+
+
+# What of linux.sysctl belongs to a namespace: sysctl(2) and namespaces(7).
+_SYSCTLS = {
+    "uts": ("kernel.domainname", "kernel.hostname"),
+    "ipc": ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue."),
+    "network": ("net.",),
+}
 
 
 class Options:
@@ -141,7 +156,7 @@ def exec_(root: str, container_id: str, bundle: str, options: Options) -> Create
     cgroups = _cgroups(config, container_id, options)
     refuse_threads()
     directory.make()
-    console = None
+    console = watcher = None
     try:
         _find_namespaces(start)
         start.procfs = open_procfs(start)
@@ -161,6 +176,8 @@ def exec_(root: str, container_id: str, bundle: str, options: Options) -> Create
     finally:
         if console is not None:
             console.close()
+        if watcher is not None:
+            watcher.close()
         for join in start.joins:
             posix.close(join.fd)
         if start.procfs >= 0:
@@ -235,7 +252,8 @@ def _exec(
         with During("SetupCgroups", "linux.resources"):
             cgroups.set(resources)
         if waits:
-            child.tell(_run_hooks(hooks, record, start, child))
+            _run_hooks(hooks, record, start, child)
+            _tell_states(hooks, record, start, child)
 
         if console is not None:
             console.take(child.hear_terminal())
@@ -298,21 +316,33 @@ def _serve_sources(child: Child, start: InitConfig) -> "Serving":
 
 def _run_hooks(
     hooks: "dict[str, Any]", record: "dict[str, Any]", start: InitConfig, child: Child
-) -> "dict[str, Any]":
-    """Run the hooks of the runtime; return the answer to the child, with the states for its own."""
+) -> None:
+    """Run the hooks of the runtime."""
     creating = state_of(record, states.CREATING, child.pid)
     for kind in ("prestart", "createRuntime"):
         with During(kind, f"hooks.{kind}"):
             run_hooks(kind, hooks.get(kind) or [], creating, start.bundle)
     if start.enters_pid_namespace and hooks.get("createContainer"):
         _run_create_container(hooks["createContainer"], creating, start, child)
-    inside = 1 if start.namespaces & CLONE_NEWPID else child.pid
-    created = state_of(record, states.CREATED, inside)
-    return {
-        "ok": True,
-        "creating": creating.decode("utf-8", "surrogatepass"),
-        "created": created.decode("utf-8", "surrogatepass"),
-    }
+
+
+def _tell_states(
+    hooks: "dict[str, Any]", record: "dict[str, Any]", start: InitConfig, child: Child
+) -> None:
+    """Let the child go on, with the states that its own hooks read, in files: annotations can be
+    larger than a message.
+    """
+    files = {}
+    try:
+        if hooks.get("createContainer"):
+            files["creating"] = in_memory(state_of(record, states.CREATING, child.pid))
+        if hooks.get("startContainer"):
+            inside = 1 if start.namespaces & CLONE_NEWPID else child.pid
+            files["created"] = in_memory(state_of(record, states.CREATED, inside))
+        child.tell({"ok": True, "states": list(files)}, tuple(files.values()))
+    finally:
+        for fd in files.values():
+            posix.close(fd)
 
 
 def _run_create_container(
@@ -437,7 +467,7 @@ def _cgroup_owner(start: InitConfig) -> int:
     if not start.namespaces & CLONE_NEWCGROUP or not any(map(_is_cgroups_own, mounts)):
         return 0
     uid = start.user().get("uid", 0)
-    if not start.namespaces & CLONE_NEWUSER:
+    if not start.in_user_namespace():
         return int(uid)
     for each in _linux(start.config).get("uidMappings") or []:
         if 0 <= uid - each["containerID"] < each["size"]:
@@ -488,9 +518,9 @@ def _find_namespaces(start: InitConfig) -> None:
         start.joined = 0
         for join in start.joins:
             start.joined |= join.flag
-        _refuse_our_hostname(start)
+        _refuse_ours(start)
     start.enters_pid_namespace = bool(start.joined & CLONE_NEWPID)
-    start.maps_by_another_user = bool(start.namespaces & CLONE_NEWUSER) and posix.geteuid() != 0
+    start.by_another_user = posix.geteuid() != 0
     mounts = start.config.get("mounts") or []
     # Whoever is not the host's root can open no more than the container's root, whom he maps.
     if posix.geteuid() == 0 or not start.in_user_namespace():
@@ -499,14 +529,28 @@ def _find_namespaces(start: InitConfig) -> None:
         start.sources += [i for i, mount in enumerate(mounts) if mount.get("type") == "proc"]
 
 
-def _refuse_our_hostname(start: InitConfig) -> None:
-    """Refuse to name the host: a uts namespace can be joined that is our own."""
-    wanted = [name for name in ("hostname", "domainname") if start.config.get(name)]
-    ours = posix.stat("/proc/self/ns/uts")
+def _refuse_ours(start: InitConfig) -> None:
+    """Refuse what would be done to our own namespaces: one that is joined by path can be ours."""
     for join in start.joins:
+        kind = kind_of(join.flag)
+        ours = posix.stat(f"/proc/self/ns/{ns_file(kind)}")
         status = posix.fstat(join.fd)
-        if wanted and (status.st_dev, status.st_ino) == (ours.st_dev, ours.st_ino):
-            raise ConfigError(f"{join.field} is our own uts namespace: it would be ours", wanted[0])
+        if (status.st_dev, status.st_ino) != (ours.st_dev, ours.st_ino):
+            continue
+        if join.flag == CLONE_NEWNS:
+            raise ConfigError(
+                "it is our own: the container's mounts would be made here", join.field
+            )
+        for field in _asked_of(start.config, kind):
+            raise ConfigError(f"{join.field} is our own {kind} namespace: it would be ours", field)
+
+
+def _asked_of(config: "dict[str, Any]", kind: str) -> "list[str]":
+    """List the fields that set something of a namespace of this kind."""
+    fields = [name for name in ("hostname", "domainname") if kind == "uts" and config.get(name)]
+    prefixes = _SYSCTLS.get(kind, ())
+    keys = _linux(config).get("sysctl") or {}
+    return fields + [f"linux.sysctl[{quoted(key)}]" for key in keys if key.startswith(prefixes)]
 
 
 def _clone(child: Child, start: InitConfig, childs_end: "SyncPipe", options: Options) -> None:

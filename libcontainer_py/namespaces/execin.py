@@ -24,7 +24,7 @@ from libcontainer_py.namespaces.child import Child
 from libcontainer_py.namespaces.clone import clone, refuse_threads
 from libcontainer_py.namespaces.created import Created
 from libcontainer_py.namespaces.finish import write_executable
-from libcontainer_py.namespaces.limit import limit_process, schedule_process
+from libcontainer_py.namespaces.limit import schedule_process, set_rlimits
 from libcontainer_py.namespaces.pidfile import write_pid_file
 from libcontainer_py.namespaces.prepare import (
     find_labels,
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 
 # The joining child, and what it clones.
 _TASKS = 2
-_EAGAIN = 11
+_EAGAIN, _EBUSY = 11, 16
+_CLONES = ("clone", "joinNamespaces")
 _DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
 # Not even by birth: a limit that `pids_room` does not see, a cgroup that is not ours to write to,
 # or one that has handed its controllers down meanwhile.
@@ -208,7 +209,7 @@ def _exec_in(
         try:
             created = _attempt(record, start, cgroups, watcher, options, inside)
         except StepError as error:
-            if not inside or error.errno != _EAGAIN:
+            if not inside or error.errno != _EAGAIN or error.step not in _CLONES:
                 raise
             # The room that there was is gone: once more, and from outside.
             created = _attempt(record, start, cgroups, watcher, options, False)
@@ -240,7 +241,7 @@ def _attempt(
     pipe, childs_end = new_sync_pipe()
     child = Child(pipe, cgroups, "the new process")
     if not options.ignore_paused:
-        child.stuck = lambda: _refuse_paused(record)
+        child.stuck = lambda: _refuse_frozen(record, child.pid)
     executable = -1
     try:
         with During("SetupCgroups", "linux.cgroupsPath"):
@@ -256,7 +257,7 @@ def _attempt(
 
         # It is in all namespaces but pid: limits, which it could not raise from there.
         child.hear_joined(calls.steps)
-        limit_process(child, _with_oom_score_adj(start.process, record), to_clone=True)
+        set_rlimits(child, start.process, to_clone=True)
         child.tell({"ok": True})
 
         # What is in the container's pid namespace waits.
@@ -291,9 +292,22 @@ def _attempt(
 
 
 def _refuse_paused(record: "dict[str, Any]") -> None:
-    """Refuse a container that is paused, or has frozen itself, behind our look."""
     if states.frozen(record):
         raise WrongState("cannot exec in a paused container (use --ignore-paused to override)")
+
+
+def _refuse_frozen(record: "dict[str, Any]", pid: int) -> None:
+    """Refuse a container that is paused, or has frozen itself, behind our look; or a cgroup below
+    its own that it has frozen, where the new process is now.
+    """
+    _refuse_paused(record)
+    if pid > 0:
+        from libcontainer_py.cgroups import doors
+
+        path = doors.frozen(pid)
+        if path is not None:
+            what = f"run a process in the cgroup {path}"
+            raise StepError("SetupCgroups", _EBUSY, what, hint="the container has frozen it")
 
 
 def _open_terminal(start: SetnsConfig, console: "Console") -> int:
@@ -335,6 +349,8 @@ def _setns_config(
     start.chroot = not record["mount_namespace"]
     start.personality = PERSONALITIES[record["personality"]] if record["personality"] else None
     start.no_new_keyring = record["no_new_keyring"]
+    # One that does not say how dear it is to the OOM killer is as dear as the first one.
+    start.oom_score_adj = process.get("oomScoreAdj", record["oom_score_adj"])
     start.root = -1
     start.ids = None
     start.may_set_groups = may_set_groups(record["pid"])
@@ -447,10 +463,3 @@ def _clone_into(
         cgroup=cgroup,
         for_parent=options.cloned is not None,
     )
-
-
-def _with_oom_score_adj(process: "dict[str, Any]", record: "dict[str, Any]") -> "dict[str, Any]":
-    """A process that does not say how dear it is to the OOM killer is as dear as the first one."""
-    if process.get("oomScoreAdj") is None and record["oom_score_adj"] is not None:
-        return process | {"oomScoreAdj": record["oom_score_adj"]}
-    return process

@@ -8,7 +8,7 @@ child»: no import, no file opened by its path, nothing printed.
 import posix
 
 from libcontainer_py.errors import StepError, quoted
-from libcontainer_py.hooks import in_memory, run_hooks
+from libcontainer_py.hooks import run_hooks, whole
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
     AT_EMPTY_PATH,
@@ -57,6 +57,7 @@ class InitConfig(ProcessConfig):
 
     __slots__ = (
         "bundle",
+        "by_another_user",
         "by_joiner",
         "cgroup_mounts",
         "config",
@@ -67,7 +68,6 @@ class InitConfig(ProcessConfig):
         "hook_state",
         "joined",
         "joins",
-        "maps_by_another_user",
         "namespaces",
         "no_new_keyring",
         "no_pivot",
@@ -85,7 +85,7 @@ class InitConfig(ProcessConfig):
     joins: "list[Join]"
     by_joiner: bool  # a process that joins, or sets time offsets, comes first
     enters_pid_namespace: bool  # at the very end, by the finish list
-    maps_by_another_user: bool  # who is not root, and so may look only at what is dumpable
+    by_another_user: bool  # who is not root, and so may look only at what is dumpable
     sources: "list[int]"  # which mounts are made for us
     entrance: "Entrance"
     cgroup_mounts: "list[CgroupMount]"
@@ -186,12 +186,12 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     given = _Sources(pipe, start.sources) if start.sources else None
     read_only_later = _initialize_mount_namespace(start, root, process["cwd"], given)
     pipe.send({"mounts": True})
-    answer = pipe.expect("ok")
+    answer, fds = pipe.expect_fds("ok", 2)
+    state_files = dict(zip(answer.get("states", ()), fds, strict=True))
     hooks = config.get("hooks") or {}
     if hooks.get("createContainer") and not start.enters_pid_namespace:
         step.begin("createContainer", "hooks.createContainer")
-        state = answer["creating"].encode("utf-8", "surrogatepass")
-        run_hooks("createContainer", hooks["createContainer"], state, None)
+        run_hooks("createContainer", hooks["createContainer"], whole(state_files["creating"]), None)
     step.begin("PivotRoot", "root.path")
     if not start.namespaces & CLONE_NEWNS:
         pivot.chroot_root(root)
@@ -220,7 +220,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     step.begin("Execv", "process.args[0]")
     state = start.hook_state
     if state < 0 and hooks.get("startContainer"):
-        state = in_memory(answer["created"].encode("utf-8", "surrogatepass"))
+        state = state_files["created"]
     user = start.user()
     chown_stdio(user.get("uid", 0))
     capabilities.prove(start.sets, syscalls.capget()[1])

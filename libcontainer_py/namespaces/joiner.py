@@ -43,7 +43,7 @@ def enter_namespaces(start: "InitConfig", pipe: "SyncPipe", step: "Step") -> Non
     seal.seal()  # a mount namespace that is joined has somebody else's files
     # While /proc is still the host's: in a mount namespace that is joined it is somebody else's.
     offsets = syscalls.openat2(syscalls.CWD, _OFFSETS, posix.O_WRONLY | posix.O_CLOEXEC)
-    if start.joins and not start.maps_by_another_user:
+    if start.joins and not start.by_another_user:
         # Else whatever is in there already might attach to us, once we are in it (CVE-2016-9962).
         syscalls.prctl(PR_SET_DUMPABLE, 0)
     join_namespaces(start.joins)

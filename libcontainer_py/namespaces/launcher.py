@@ -160,6 +160,8 @@ def main(fd: int) -> None:
         pipe.send(_error_message(error))
     except OSError as error:
         pipe.send(_error_message(StepError.of(error, "exec")))
+    except Exception as error:  # a bug of ours: standard error is the container's, not for traces
+        pipe.send(_error_message(Error(f"internal error: {type(error).__name__}: {error}")))
     else:
         fds = () if created.master < 0 else (created.master,)
         pipe.send({"created": True, "warnings": created.warnings}, fds)

@@ -15,7 +15,16 @@ _ENOENT, _ESRCH = 2, 3
 
 
 def limit_process(child: "Child", process: "dict[str, Any]", *, to_clone: bool = False) -> None:
-    """Set `process.oomScoreAdj` and `process.rlimits`.
+    """Set `process.oomScoreAdj` and `process.rlimits`. See `set_rlimits`."""
+    try:
+        set_oom_score_adj(str(child.pid), process.get("oomScoreAdj"))
+    except StepError as error:
+        raise _or_why(child, error) from None
+    set_rlimits(child, process, to_clone=to_clone)
+
+
+def set_rlimits(child: "Child", process: "dict[str, Any]", *, to_clone: bool) -> None:
+    """Set `process.rlimits`.
 
     Args:
         to_clone: its finish list is to clone the process that becomes the program
@@ -24,7 +33,6 @@ def limit_process(child: "Child", process: "dict[str, Any]", *, to_clone: bool =
         StepError: the kernel refused, or the child has ended
     """
     try:
-        _set_oom_score_adj(child.pid, process.get("oomScoreAdj"))
         rlimits.set_rlimits(child.pid, process.get("rlimits") or [], nproc_later=to_clone)
     except StepError as error:
         raise _or_why(child, error) from None
@@ -76,7 +84,12 @@ def _set_scheduling(pid: int, process: "dict[str, Any]") -> None:
         scheduling.set_io_priority(process["ioPriority"], pid)
 
 
-def _set_oom_score_adj(pid: int, value: "int | None") -> None:
+def set_oom_score_adj(pid: str, value: "int | None") -> None:
+    """Set how dear a process is to the OOM killer; its pid, or ``self``. None leaves it.
+
+    Raises:
+        StepError: it may not be lowered
+    """
     if value is None:
         return
     with During("SetOomScoreAdj", "process.oomScoreAdj"):

@@ -4,6 +4,7 @@ import fcntl
 import posix
 
 from libcontainer_py.errors import Error
+from libcontainer_py.state import status_field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,10 +100,4 @@ def may_set_groups(pid: int) -> bool:
 
 def ignored_signals() -> int:
     """What this process ignores, whoever told it to: `SigIgn` of proc(5)."""
-    fd = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        data = posix.read(fd, 8192)
-    finally:
-        posix.close(fd)
-    at = data.index(b"\nSigIgn:\t") + 9
-    return int(data[at : at + 16], 16)
+    return int(status_field("self", "SigIgn"), 16)

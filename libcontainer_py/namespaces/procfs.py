@@ -13,6 +13,7 @@ from libcontainer_py.linux.flags import (
     FSMOUNT_CLOEXEC,
     FSOPEN_CLOEXEC,
     MOVE_MOUNT_F_EMPTY_PATH,
+    PROC_SUPER_MAGIC,
     SCM_RIGHTS,
     SOL_SOCKET,
 )
@@ -29,6 +30,7 @@ from libcontainer_py.namespaces.finish import (
     Saved,
     write_executable,
 )
+from libcontainer_py.namespaces.streams import close_all_but
 from libcontainer_py.security import capabilities
 from libcontainer_py.syncpipe.pipe import (
     as_step_error,
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 
     Data = list[tuple[str, str | None]]
 
-_EPERM, _EINVAL = 1, 22
+_EPERM, _EINVAL, _ENODATA = 1, 22, 61
 _SIGCHLD = 17
 _NOBODY = 65534
 _SECONDS = 10.0
@@ -116,6 +118,7 @@ def by_list(pid_namespace: int, data: "Data", field: str) -> int:
 
 
 def _mount(context: int, data: "Data") -> int:
+    _prove_proc(context)
     syscalls.fsconfig_set_string(context, "source", "proc")
     for key, value in data:
         if value is None:
@@ -123,7 +126,38 @@ def _mount(context: int, data: "Data") -> int:
         else:
             syscalls.fsconfig_set_string(context, key, value)
     syscalls.fsconfig_create(context)
-    return syscalls.fsmount(context, FSMOUNT_CLOEXEC, 0)
+    tree = syscalls.fsmount(context, FSMOUNT_CLOEXEC, 0)
+    if syscalls.fstatfs(tree)[0] != PROC_SUPER_MAGIC:
+        posix.close(tree)
+        raise OSError(_EINVAL, "not a procfs")
+    return tree
+
+
+def _prove_proc(context: int) -> None:
+    """Refuse to make anything but a procfs of what came from inside.
+
+    Whoever is there may have sent a context of his own: of an overlay, say, over directories of the
+    host's, which would be looked up with our rights. The kernel says of what type a context is when
+    it is asked for an option that no filesystem has.
+
+    Raises:
+        StepError: it is something else
+    """
+    try:
+        syscalls.fsconfig_set_flag(context, "lcpy.which-type")
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+    said = []
+    while True:
+        try:
+            said.append(posix.read(context, 1024))
+        except OSError as error:
+            if error.errno != _ENODATA:
+                raise
+            break
+    if not said or not all(line.startswith(b"e proc: ") for line in said):
+        raise StepError(None, 0, "what came from inside the pid namespace is no procfs")
 
 
 def _begun_inside(pid_namespace: int, field: str) -> int:
@@ -184,6 +218,9 @@ def _become_list(pipe: "SyncPipe", pid_namespace: int, executable: int) -> "NoRe
     try:
         syscalls.setns(pid_namespace, CLONE_NEWPID)  # it holds for what the list clones
         _give_up_rights()
+        # Nothing of ours goes in with it: not our terminal either, which is the session's.
+        posix.setsid()
+        close_all_but({executable, pipe.fileno()})
         posix.set_inheritable(pipe.fileno(), True)
         syscalls.execveat(executable, "", [b"lcpy"], [], AT_EMPTY_PATH)
     except BaseException as error:

@@ -18,6 +18,7 @@ from libcontainer_py.namespaces.finalize import (
     variables,
 )
 from libcontainer_py.namespaces.finish import FinishList
+from libcontainer_py.namespaces.limit import set_oom_score_adj
 from libcontainer_py.namespaces.lookup import check_beneath, look_path
 from libcontainer_py.namespaces.streams import (
     chown_stdio,
@@ -50,6 +51,7 @@ class SetnsConfig(ProcessConfig):
         "initial_cpus",
         "namespaces",
         "no_new_keyring",
+        "oom_score_adj",
         "personality",
         "root",
     )
@@ -65,6 +67,7 @@ class SetnsConfig(ProcessConfig):
     initial_cpus: "list[int]"  # to begin on, before it is in the cgroups; none: on all
     personality: "int | None"
     no_new_keyring: bool
+    oom_score_adj: "int | None"
 
 
 def setns_list(start: SetnsConfig, pipe: int) -> "tuple[FinishList, list[str]]":
@@ -118,9 +121,14 @@ def setns_list(start: SetnsConfig, pipe: int) -> "tuple[FinishList, list[str]]":
 def become_list(start: SetnsConfig, pipe: "SyncPipe", executable: int) -> "NoReturn":
     """In the clone: become the list, with its descriptors and nothing else of ours."""
     try:
+        # Not in our session, whose terminal it could be made to open or to type into, once the
+        # container can see it.
+        posix.setsid()
         reset_signals(start.ignored_signals)
         set_stdio(start.stdio)
         chown_stdio(start.host_uid)
+        # Now: later its files in /proc are root's, and a parent who is not root could not.
+        set_oom_score_adj("self", start.oom_score_adj)
         kept = {pipe.fileno(), start.init_pidfd, *range(3, 3 + start.preserve_fds)}
         if start.entrance is not None:
             kept.update(fd for fd, _path in start.entrance.tasks)

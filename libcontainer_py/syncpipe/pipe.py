@@ -28,14 +28,14 @@ From the parent:
                                 another user namespace
     {"sources": true}           with another such pipe, to ask for descriptors of mounts
     {"ok": true, …}             an answer to `mounts` and to `finish`; to the first, where there are
-                                hooks, with the states that the child's own hooks read
+                                hooks, with files of the states that the child's own hooks read
 """
 
 import _socket
 import posix
 
 from libcontainer_py import jsontext
-from libcontainer_py.errors import ConfigError, StepError, quoted
+from libcontainer_py.errors import ConfigError, StepError, quoted, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def error_of(message: "dict[str, Any]") -> StepError:
 
     def text(key: str) -> "str | None":
         value = data.get(key)
-        return value if isinstance(value, str) else None
+        return shown(value) if isinstance(value, str) else None
 
     errno = data.get("errno")
     return StepError(

@@ -15,12 +15,12 @@ import pytest
 from tests.attacks.conftest import Bare
 from tests.attacks.test_proc_self_exe import AGAIN, everything, our_programs_unchanged
 from tests.cli.test_exec import Box
-from tests.conftest import CHECKOUT, Bundle, Config, Lcpy
+from tests.conftest import CHECKOUT, PATIENCE, Bundle, Config, Lcpy
 
 __all__ = ["our_programs_unchanged"]
 
 EXECS = 200
-SECONDS = 20
+SECONDS = 20 * PATIENCE
 LIST = "/memfd:lcpy:finish (deleted)"
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.conftest import one_line
-from tests.conftest import Bundle, Config, Lcpy
+from tests.conftest import PATIENCE, Bundle, Config, Lcpy
 
-SECONDS = 5  # whatever is done must be over by then
+SECONDS = 5 * PATIENCE  # whatever is done must be over by then
 
 
 @pytest.mark.parametrize("uid", [1000, 4294967, 2147483647])

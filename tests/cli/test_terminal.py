@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import PATIENCE
+
 if TYPE_CHECKING:
     from tests.conftest import Bundle, Config, Lcpy
 
-SECONDS = 20
+SECONDS = 20 * PATIENCE
 # A loop of a program that waits for a signal; bounded, should none come.
 WAIT = "for i in $(seq 300); do sleep 0.05; done"
 

@@ -1,9 +1,9 @@
 """Real engines with the installed `lcpy` as their runtime: each in a home of its own.
 
 An engine's home is a short directory under /tmp (sockets and Podman want short paths) with all of
-its state and sockets, a parent for its cgroups, and for Docker a bridge. A daemon ends with the
-test run, however that ends, and what it left is then undone. After each test an engine must be
-as it was before.
+its state and sockets, a parent for its cgroups, for Docker a bridge, and for Podman a network
+namespace. A daemon ends with the test run, however that ends, and what it left is then undone.
+After each test an engine must be as it was before.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ import pytest
 
 from tests.conftest import PREFIX, Completed
 
-SECONDS = 30
+SECONDS = 60
 # Debian's, and not what somebody put before it.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # What engines make outside of their home, and leave there.
@@ -35,6 +35,7 @@ LASTING = (
     "/run/containers/networks",
     "/run/docker",
     "/run/docker/plugins",
+    "/run/netns",
     "/var/lib/containers",
     "/var/lib/containers/cache",
     "/var/lib/containers/cache/blob-info-cache-v1.boltdb",
@@ -68,6 +69,7 @@ class Home:
 
     def __init__(self, engine: str) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{engine}-", dir="/tmp"))
+        self.path.chmod(0o711)  # for the root of a user namespace
         self.cgroup = self.path.name
         self.env = {"PATH": PATH, "HOME": str(self.path), "TMPDIR": str(self.path)}
         self.daemon: subprocess.Popen[bytes] | None = None
@@ -240,17 +242,24 @@ class Docker(Engine):
         """`docker run --rm`, without a network."""
         return self("run", "--rm", "--network=none", *words, code=code, **options)
 
+    def sleeper(self, *words: str) -> str:
+        """Run a container that only waits, without a network; return its id."""
+        done = self("run", "--detach", "--network=none", *words, "bb", "sleep", "600")
+        return done.stdout.strip()
+
     def state(self, container: str) -> dict[str, Any]:
         """What `docker inspect` says of a container's state."""
         state: dict[str, Any] = json.loads(self("inspect", container).stdout)[0]["State"]
         return state
 
 
-@pytest.fixture(scope="session")
-def docker_session(root_archive: Path) -> Iterator[Docker]:
+@contextlib.contextmanager
+def dockerd(
+    root_archive: Path, *options: str, bridge: str = "none", before: tuple[str, ...] = ()
+) -> Iterator[Docker]:
+    """Run a dockerd with the image; `before` are words before the command, and its options more."""
     home = Home("docker")
     docker = Docker(home)
-    bridge = f"lcpy{os.getpid()}"
     (home.path / "daemon.json").write_text(
         json.dumps(
             {
@@ -261,11 +270,8 @@ def docker_session(root_archive: Path) -> Iterator[Docker]:
         )
     )
     try:
-        # A network for documentation (RFC 5737): no machine has it.
-        home.run("ip", "link", "add", bridge, "type", "bridge")
-        home.run("ip", "address", "add", "198.51.100.1/24", "dev", bridge)
-        home.run("ip", "link", "set", bridge, "up")
         home.start(
+            *before,
             "dockerd",
             f"--config-file={home.path}/daemon.json",
             f"--data-root={home.path}/data",
@@ -281,6 +287,7 @@ def docker_session(root_archive: Path) -> Iterator[Docker]:
             "--ip-forward=false",
             "--ip-masq=false",
             "--userland-proxy=false",
+            *options,
             ready=lambda: docker("version", code=None).returncode == 0,
         )
         docker("import", root_archive, "bb")
@@ -288,6 +295,23 @@ def docker_session(root_archive: Path) -> Iterator[Docker]:
         yield docker
     finally:
         home.leave()
+
+
+@pytest.fixture(scope="session")
+def docker_session(root_archive: Path) -> Iterator[Docker]:
+    bridge = f"lcpy{os.getpid()}"
+    try:
+        # A network for documentation (RFC 5737): no machine has it.
+        for words in (
+            ("link", "add", bridge, "type", "bridge"),
+            ("address", "add", "198.51.100.1/24", "dev", bridge),
+            ("link", "set", bridge, "up"),
+        ):
+            subprocess.run(["ip", *words], check=True)
+        with dockerd(root_archive, bridge=bridge) as docker:
+            docker("run", "--rm", "--network=host", "bb", "true")  # its network's file lasts, too
+            yield docker
+    finally:
         subprocess.run(["ip", "link", "delete", bridge], check=True)
 
 
@@ -295,6 +319,27 @@ def docker_session(root_archive: Path) -> Iterator[Docker]:
 def docker(docker_session: Docker) -> Iterator[Engine]:
     """Docker; the test's containers are removed after it."""
     yield from docker_session.guarded()
+
+
+@pytest.fixture(scope="session")
+def remapped_session(
+    root_archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Docker]:
+    # Subordinate ids for this dockerd alone, in a mount namespace of its own.
+    ids = tmp_path_factory.mktemp("ids") / "subid"
+    ids.write_text("daemon:100000:65536\n")
+    script = 'mount --bind "$0" /etc/subuid; mount --bind "$0" /etc/subgid; exec "$@"'
+    before = ("unshare", "--mount", "sh", "-ec", script, str(ids))
+    for name in ("/etc/subuid", "/etc/subgid"):
+        assert Path(name).is_file(), f"{name} is missing: ./dev setup engines"
+    with dockerd(root_archive, "--userns-remap=daemon", before=before) as docker:
+        yield docker
+
+
+@pytest.fixture
+def remapped(remapped_session: Docker) -> Iterator[Engine]:
+    """Docker with --userns-remap: its containers' root is the host's user 100000."""
+    yield from remapped_session.guarded()
 
 
 # --- containerd -----------------------------------------------------------------------------
@@ -372,20 +417,35 @@ def containerd(containerd_session: Containerd) -> Iterator[Engine]:
 
 
 class Podman(Engine):
-    """Podman and Buildah, with one storage; the image is `localhost/bb`."""
+    """Podman and Buildah, with one storage; the image is `localhost/bb`.
+
+    They are run in a network namespace of their own, which has the bridges and the firewall of
+    their networks, and in which "the host's" network is meant.
+    """
 
     def __init__(self, home: Home) -> None:
         super().__init__(home)
         self.parent = f"--cgroup-parent=/{home.cgroup}"  # conmon's too; no configuration says it
+        self.network = home.path / "network"
 
     def words(self, *words: str | Path) -> list[str | Path]:
-        return ["podman", "--runtime", lcpy_path(), *words]
+        return [*self.inside, program("podman"), "--runtime", lcpy_path(), *words]
+
+    @property
+    def inside(self) -> list[str | Path]:
+        """Words before a command that is to run in their network namespace."""
+        return ["nsenter", f"--net={self.network}"]
 
     def containers(self) -> list[str]:
         return self("ps", "--all", "--quiet").stdout.split()
 
     def remove(self, container: str) -> None:
         self("rm", "--force", "--time=0", container)
+
+    def sleeper(self, *words: str) -> str:
+        """Run a container that only waits; return its id."""
+        done = self("run", "--detach", self.parent, *words, "localhost/bb", "sleep", "600")
+        return done.stdout.strip()
 
     def left(self) -> set[str]:
         # The storage is mounted on itself, and not always unmounted.
@@ -397,7 +457,7 @@ class Podman(Engine):
 
     def buildah(self, *words: str | Path, code: int | None = 0) -> Completed:
         """Run `buildah`."""
-        done = self.home.run("buildah", *words)
+        done = self.home.run(*self.inside, program("buildah"), *words)
         assert code is None or done.returncode == code, done
         return done
 
@@ -434,6 +494,9 @@ def podman_session(root_archive: Path) -> Iterator[Podman]:
     home.env["CONTAINERS_STORAGE_CONF"] = str(home.path / "storage.conf")
     podman = Podman(home)
     try:
+        podman.network.touch()
+        home.run("unshare", f"--net={podman.network}", "true")
+        home.run(*podman.inside, program("ip"), "link", "set", "lo", "up")
         podman("import", root_archive, "localhost/bb")
         podman.run("localhost/bb", "true")
         yield podman

@@ -16,12 +16,12 @@ from tests import freezer
 from tests.attacks.conftest import Bare
 from tests.attacks.test_exec import Watched, watched, watcher
 from tests.cli.test_exec import Box, refused, wait_for, writable
-from tests.conftest import CHECKOUT, PREFIX, Bundle, Config, Lcpy
+from tests.conftest import CHECKOUT, PATIENCE, PREFIX, Bundle, Config, Lcpy
 from tests.faults.test_parent_killed import moments, run
 
 __all__ = ["watched", "watcher"]
 
-SECONDS = 20
+SECONDS = 20 * PATIENCE
 THOUSAND = 1000
 
 Make = Callable[..., Box]
@@ -166,15 +166,18 @@ def test_little_memory(make: Make, size: int) -> None:
 
 
 def test_memory_that_is_nearly_full(make: Make) -> None:
-    """It costs what the program costs: no page of Python's is the container's."""
+    """On v1 it costs what the program costs: no page of Python's is the container's. On v2, where it
+    is born inside, those are that it writes to before it becomes the list.
+    """
+    room = (3 << 20) if freezer.UNIFIED else (800 << 10)
     box = make(resources(memory={"limit": 32 << 20, "swap": 32 << 20}))
     box.says("--", "true")
     usage = memory_of(box)
-    blocks = ((32 << 20) - (800 << 10) - int(usage.read_text())) >> 12
+    blocks = ((32 << 20) - room - int(usage.read_text())) >> 12
     box.says(
         "--", "dd", "if=/dev/zero", "of=/dev/shm/full", "bs=4096", f"count={blocks}", "status=none"
     )
-    assert int(usage.read_text()) > (32 << 20) - (1200 << 10)
+    assert int(usage.read_text()) > (32 << 20) - room - (400 << 10)
     for _time in range(5):
         box.says("--", "true")
     assert box.lcpy.state(box.id)["status"] == "running"
@@ -195,14 +198,8 @@ def memory_of(box: Box) -> Path:
 
 
 def test_it_freezes_itself(make: Make) -> None:
-    def change(config: Config) -> None:
-        writable(config)
-        for mount in config["mounts"]:
-            if mount["destination"] == "/sys/fs/cgroup":
-                mount["options"].remove("ro")
-
     script = f"{freezer.SHELL}; freeze $cg; sleep 1000"
-    box = make(change, "sh", "-c", script)
+    box = make(freezer.may_freeze_itself, "sh", "-c", script)
     box.lcpy.wait_for(box.id, "paused")
     refused(box.exec("--", "true"), "cannot exec in a paused container")
 

@@ -173,7 +173,7 @@ def test_a_unit_that_is_in_use_stays_as_it_is(units: Units) -> None:
     name = f"twice{os.getpid()}"
     first = units.create(path=f"::{name}")
     second = units.create(path=f"::{name}", fails=True)
-    assert f"start the unit lcpy-{name}.scope: file exists (systemd says: " in units.last_error
+    assert "container's cgroup is not empty: 1 process(es) found" in units.last_error
     assert "linux.cgroupsPath" in units.last_error
     assert units.lcpy("state", second, env=ENVIRONMENT).returncode == 1
     assert units.lcpy.state(first)["status"] == "created"
@@ -280,6 +280,19 @@ def test_update_and_an_update_that_is_refused(units: Units) -> None:
     time.sleep(0.5)
     assert properties(unit, as_properties) == as_properties
     assert files(cgroup, as_files) == as_files
+
+
+def test_a_weight_ends_the_idling(units: Units) -> None:
+    container = units.create(resources={"cpu": {"idle": 1}})
+    unit, cgroup = units.unit(container), units.cgroup(container)
+    assert show(unit, "CPUWeight") in ("idle", "0")
+    words = ("update", "--cpu-share", "2048", container)
+    units.lcpy(*words, check=True, env=ENVIRONMENT)
+    assert show(unit, "CPUWeight") == str(WEIGHT)
+    assert files(cgroup, {"cpu.idle": "0", "cpu.weight": ""}) == {
+        "cpu.idle": "0",
+        "cpu.weight": str(WEIGHT),
+    }
 
 
 def test_files_by_their_names(units: Units) -> None:

@@ -5,17 +5,19 @@ tests/isolation/test_cgroups_systemd.py.
 """
 
 import contextlib
+import itertools
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from libcontainer_py.cgroups import dbus, systemd_annotations, systemd_properties
 from libcontainer_py.cgroups import systemd_unit as systemd
+from libcontainer_py.cgroups.systemd import SystemdV2
 from libcontainer_py.cgroups.systemd_properties import Property
 from libcontainer_py.errors import ConfigError, StepError
 
@@ -468,12 +470,32 @@ def test_what_an_old_systemd_does_not_know(tmp_path: Path) -> None:
 
 def test_a_quota_is_rounded_up_to_a_percent() -> None:
     resources = {"cpu": {"quota": 20_001, "period": 50_000, "shares": 5}, "pids": {}}
-    new = systemd_properties.settled(resources)
+    new = systemd_properties.settled(resources, 100_000)
     assert new == {"cpu": {"quota": 20_500, "period": 50_000, "shares": 5}, "pids": {}}
-    new = systemd_properties.settled({"cpu": {"quota": 1001}, "unified": {"cpu.max": "1001"}})
-    assert new == {"cpu": {"quota": 2000}, "unified": {"cpu.max": "2000"}}
-    for same in ({"cpu": {"quota": -1}}, {"unified": {"cpu.max": "max 5000"}}, {}):
-        assert systemd_properties.settled(same) == same
+    new = systemd_properties.settled(
+        {"cpu": {"quota": 1001}, "unified": {"cpu.max": "1001"}}, 100_000
+    )
+    assert new == {
+        "cpu": {"quota": 2000, "period": 100_000},
+        "unified": {"cpu.max": "2000"},
+    }
+    new = systemd_properties.settled({"cpu": {"quota": 600_000}}, 900_000)
+    assert new == {"cpu": {"quota": 603_000, "period": 900_000}}
+    new = systemd_properties.settled({"cpu": {"quota": -1}}, 900_000)
+    assert new == {"cpu": {"quota": -1, "period": 900_000}}
+    for same in ({"cpu": {"period": 5}}, {"unified": {"cpu.max": "max 5000"}}, {}):
+        assert systemd_properties.settled(same, 100_000) == same
+
+
+def test_a_weight_ends_the_idling(tmp_path: Path) -> None:
+    assert not systemd_properties.is_idle(str(tmp_path))
+    (tmp_path / "cpu.idle").write_text("1\n")
+    assert systemd_properties.is_idle(str(tmp_path))
+    new = systemd_properties.not_idle({"cpu": {"shares": 5}, "unified": {"cpu.weight": "8"}})
+    assert new["cpu"] == {"shares": 5, "idle": 0}
+    assert list(new["unified"].items()) == [("cpu.idle", "0"), ("cpu.weight", "8")]
+    same = {"cpu": {"shares": 5, "idle": 1}, "unified": {"cpu.weight": "8", "cpu.idle": "1"}}
+    assert systemd_properties.not_idle(same) == same
 
 
 DENY = {"allow": False, "access": "rwm"}
@@ -499,6 +521,72 @@ def test_devices_as_properties(rules: list[dict[str, Any]], policy: str) -> None
     # Where it writes to the same list as we (v1), it must never be told to allow more.
     alone = systemd_properties.of_devices(rules, 252, alone=True)[-1]
     assert alone.value == ("strict" if DENY in rules else "auto")
+
+
+class Told:
+    """In the place of a unit: notes what systemd is told."""
+
+    name = "lcpy-x.scope"
+    user = False
+
+    def __init__(self) -> None:
+        self.values: list[list[Any]] = []
+
+    def version(self) -> int:
+        return 252
+
+    def set_properties(self, properties: list[Property]) -> None:
+        self.values.append([each.value for each in properties])
+
+    def wait_until_applied(self) -> None:
+        pass
+
+
+def driver(directory: Path, unit: Told) -> SystemdV2:
+    (directory / "memory.max").write_text("0000")
+    (directory / "memory.swap.max").write_text("0000")
+    (directory / "memory.low").write_text("0000")
+    (directory / "memory.events").write_text("oom_kill 0")
+    return SystemdV2({"": str(directory)}, str(directory.parent), cast("systemd.Unit", unit))
+
+
+def test_systemd_is_told_again_where_it_had_written_what_it_knew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = Told()
+    of_files = systemd_properties.of_files
+    # Between our writing and our reading, once.
+    answers = iter([[Property("MemoryMax", "t", 9999, "f")]])
+    monkeypatch.setattr(
+        systemd_properties, "of_files", lambda *args: next(answers, None) or of_files(*args)
+    )
+    driver(tmp_path, unit).set_memory({"memory": {"limit": 4096}})
+    assert unit.values == [[9999], [4096, 0, 0]]
+
+
+def test_limits_that_somebody_else_changes_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = itertools.count()
+    monkeypatch.setattr(
+        systemd_properties, "of_files", lambda *_: [Property("MemoryMax", "t", next(numbers), "f")]
+    )
+    with pytest.raises(StepError, match="set the limits of lcpy-x"):
+        driver(tmp_path, Told()).set_memory({"memory": {"limit": 4096}})
+
+
+def test_where_no_limit_is_asked_for_systemd_is_not_asked(tmp_path: Path) -> None:
+    unit = Told()
+    driver(tmp_path, unit).set_memory({})
+    assert unit.values == []
+
+
+def test_a_scope_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").write_text("1")
+    scope = driver(tmp_path, Told())
+    scope.kill()
+    scope.remove()  # would ask systemd to stop it, which `Told` can't
+    assert tmp_path.is_dir()
 
 
 # ── annotations ─────────────────────────────────────────────────────────────────────────────────

@@ -36,7 +36,7 @@ PACKAGES = (
     *("uidmap", "dbus-user-session", "libpam-systemd", "slirp4netns", "fuse-overlayfs"),
     # what the tests use
     *("python3", "python3-venv", "busybox-static", "runc", "crun", "strace", "iproute2", "jq"),
-    *("binutils", "linux-libc-dev", "libseccomp2", "podman", "conmon", "netavark", "bats"),
+    *("binutils", "gcc", "libc6-dev", "libseccomp2", "podman", "conmon", "netavark", "bats"),
 )
 
 USER = "tester"
