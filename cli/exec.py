@@ -19,17 +19,17 @@ def options(words: "Words") -> "dict[str, Any]":
     """
     flags = words.flags
     refuse_ours(0, flags["preserve-fds"])
-    detach, sockets = flags["detach"], flags["console-socket"]
+    detach, socket = flags["detach"], flags["console-socket"]
     found: dict[str, Any] = {
         "pid_file": flags["pid-file"],
         "preserve_fds": flags["preserve-fds"],
-        "console_socket": sockets,
+        "console_socket": socket,
         "pidfd_socket": flags["pidfd-socket"],
         "cgroups": cgroups(flags["cgroup"]),
         "ignore_paused": flags["ignore-paused"],
         "detach": detach,
     }
-    if sockets is not None and not detach:
+    if socket is not None and not detach:
         raise Error("cannot use console socket if lcpy will not detach or allocate tty")
     if flags["process"]:
         from libcontainer_py.spec.process import of_file
@@ -45,7 +45,7 @@ def options(words: "Words") -> "dict[str, Any]":
         "cwd": flags["cwd"],
         "env": flags["env"],
         "capabilities": flags["cap"],
-        "no_new_privileges": flags["no-new-privs"] or None,
+        "no_new_privileges": flags["no-new-privs"],
         "apparmor": flags["apparmor"] or None,
         "label": flags["process-label"] or None,
     }

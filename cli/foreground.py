@@ -1,4 +1,4 @@
-"""`run`, but for the creation: start the container, relay to it what comes, wait for its end."""
+"""`run` and `exec` behind the making: relay to the process what comes, and wait for its end."""
 
 import _signal
 import posix

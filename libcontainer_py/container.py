@@ -169,25 +169,28 @@ class Container:
             WrongState: it has stopped, or is paused
             ConfigError: the process is wrong
             StepError: a step failed; nothing of it is left
+            TypeError: there is a `process`, and something that would change it
         """
         from libcontainer_py.namespaces.clone import may_clone
         from libcontainer_py.namespaces.execin import ExecOptions, exec_in
         from libcontainer_py.spec import process as processes
 
+        changes: dict[str, Any] = {
+            "terminal": terminal,
+            "user": user,
+            "additional_gids": additional_gids,
+            "cwd": cwd,
+            "env": env,
+            "capabilities": capabilities,
+            "no_new_privileges": no_new_privileges,
+            "apparmor": apparmor,
+            "label": label,
+        }
         if process is None:
-            process = processes.of_bundle(
-                self._directory.read()["bundle"],
-                args or [],
-                terminal=terminal,
-                user=user,
-                additional_gids=additional_gids,
-                cwd=cwd,
-                env=env,
-                capabilities=capabilities,
-                no_new_privileges=no_new_privileges,
-                apparmor=apparmor,
-                label=label,
-            )
+            bundle = self._directory.read()["bundle"]
+            process = processes.of_bundle(bundle, args or [], **changes)
+        elif args is not None or no_new_privileges is not None or any(changes.values()):
+            raise TypeError("exec takes either a process or args with what is to be other, not both")
         self.warnings += processes.check(process)
         streams = Streams(stdin, stdout, stderr)
         try:

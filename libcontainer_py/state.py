@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
-_FILES = ("go", "status", ".state.json", "state.json", "cgroups.json", "filter", "lock")
+# In the order in which they go: what is left of a `remove` that was killed must not claim cgroups.
+_FILES = ("cgroups.json", "go", "status", ".state.json", "state.json", "filter", "lock")
 
 # More than the annotations and hooks of the largest config.json.
 _LIMIT = 64 << 20

@@ -166,8 +166,8 @@ def test_little_memory(make: Make, size: int) -> None:
 
 
 def test_memory_that_is_nearly_full(make: Make) -> None:
-    """On v1 it costs what the program costs: no page of Python's is the container's. On v2, where it
-    is born inside, those are that it writes to before it becomes the list.
+    """On v1 it costs what the program costs: no page of Python's is the container's. On v2 it is
+    born inside, and those are that it writes to before it becomes the list.
     """
     room = (3 << 20) if freezer.UNIFIED else (800 << 10)
     box = make(resources(memory={"limit": 32 << 20, "swap": 32 << 20}))
