@@ -45,7 +45,7 @@ def options(words: "Words") -> "dict[str, Any]":
         "cwd": flags["cwd"],
         "env": flags["env"],
         "capabilities": flags["cap"],
-        "no_new_privileges": flags["no-new-privs"],
+        "no_new_privileges": flags["no-new-privs"] or None,
         "apparmor": flags["apparmor"] or None,
         "label": flags["process-label"] or None,
     }

@@ -1,4 +1,4 @@
-"""The terminals of `run` and `exec` in the foreground: the caller's on one side, the container's on the other.
+"""The terminals of `run` and `exec` in the foreground: the caller's, and the container's.
 
 What comes from standard input goes into the container's terminal, what that shows goes to standard
 output, and neither may hold up the other, or a signal.

@@ -39,8 +39,8 @@ the same. A cell says whose namespace the container's process is in. That was re
 line that lcpy prints, and after it nothing is left.
 
 Beside the kind of the row, and a user namespace, each has a new mount and a new pid namespace. A
-mount namespace that is joined is changed for good: its "/" is made a slave, as by runc, and what the
-container mounts stays in it.
+mount namespace that is joined is changed for good: its "/" is made a slave, as by runc, and what
+the container mounts stays in it.
 """
 
 OF_ANOTHER = """\

@@ -190,7 +190,7 @@ class Container:
             bundle = self._directory.read()["bundle"]
             process = processes.of_bundle(bundle, args or [], **changes)
         elif args is not None or no_new_privileges is not None or any(changes.values()):
-            raise TypeError("exec takes either a process or args with what is to be other, not both")
+            raise TypeError("exec takes a process, or args and what is to be other: not both")
         self.warnings += processes.check(process)
         streams = Streams(stdin, stdout, stderr)
         try:

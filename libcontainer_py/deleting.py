@@ -43,7 +43,7 @@ class Deletion:
             self._lock_to_delete(force)
         except NotFound:
             # `create` says that it exists: so it must go.
-            if force or directory.remove_empty():
+            if directory.remove_empty() or force:
                 return []
             raise
         try:
@@ -203,18 +203,24 @@ class Deletion:
 
         try:
             path = real(self._directory.file("go"))
+            status = posix.stat(path)
         except FileNotFoundError:
             return
         for name in posix.listdir("/proc"):
-            if name.isdecimal() and _holds(name, path):
+            if name.isdecimal() and _holds(name, path, (status.st_dev, status.st_ino)):
                 pid = int(name)
                 self.kill_first({"pid": pid, "start": states.start_time(pid)})
 
 
-def _holds(pid: str, path: str) -> bool:
-    """Has a process this file open? By its name: to look at the file itself could wait for whoever
-    serves a file system to a container, maybe for ever.
+def _holds(pid: str, path: str, file: "tuple[int, int]") -> bool:
+    """Has a process this file open? Looked for by its name first, for there are many.
+
+    In another mount namespace another file can have the name. What it is, the kernel is asked
+    alone: whoever serves a file system to a container may never answer.
     """
+    from libcontainer_py.linux.flags import AT_STATX_DONT_SYNC
+    from libcontainer_py.linux.syscalls import statx
+
     directory = f"/proc/{pid}/fd"
     try:
         names = posix.listdir(directory)
@@ -222,7 +228,8 @@ def _holds(pid: str, path: str) -> bool:
         return False  # it has ended meanwhile
     for name in names:
         try:
-            if posix.readlink(f"{directory}/{name}") == path:
+            link = f"{directory}/{name}"
+            if posix.readlink(link) == path and statx(link, AT_STATX_DONT_SYNC) == file:
                 return True
         except OSError:
             continue  # closed meanwhile

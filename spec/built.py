@@ -10,7 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# [] after a name is each item of a list.
 FIELDS = (
     "linux.netDevices",
     "linux.intelRdt",
@@ -24,18 +23,10 @@ def check(config: "dict[str, Any]") -> None:
         ConfigError: the first such field
     """
     for field in FIELDS:
-        _refuse(config, field.split("."), "")
-
-
-def _refuse(value: "Any", names: "list[str]", field: str) -> None:
-    """Follow the names from a value on, and refuse what is at their end."""
-    for place, name in enumerate(names):
-        if name.endswith("[]"):
-            for index, item in enumerate(value.get(name[:-2], ())):
-                _refuse(item, names[place + 1 :], f"{field}{name[:-2]}[{index}].")
-            return
-        value = value.get(name)
-        if not value:
-            return
-        field += f"{name}."
-    raise ConfigError(f"{names[-1]} is not built yet", field[:-1])
+        value: Any = config
+        for name in field.split("."):
+            value = value.get(name)
+            if not value:
+                break
+        else:
+            raise ConfigError(f"{name} is not built yet", field)

@@ -106,26 +106,26 @@ def _are_identifiers(text: str) -> bool:
     return all(part.isascii() and part.replace("-", "0").isalnum() for part in text.split("."))
 
 
-def process(process: "Object", warnings: "list[str]", field: str = "process") -> None:
-    """The rules for a process, which `exec` has too (its `field` is then another)."""
+def process(process: "Object", warnings: "list[str]") -> None:
+    """The rules for a process: the first one, or that of an `exec`."""
     if not process["cwd"]:
-        raise ConfigError("Cwd property must not be empty", f"{field}.cwd")
+        raise ConfigError("Cwd property must not be empty", "process.cwd")
     if process["cwd"][0] != "/":
-        raise ConfigError("Cwd must be an absolute path", f"{field}.cwd")
+        raise ConfigError("Cwd must be an absolute path", "process.cwd")
     if not process.get("args"):
-        raise ConfigError("args must not be empty", f"{field}.args")
-    environment(process.get("env", ()), f"{field}.env")
+        raise ConfigError("args must not be empty", "process.args")
+    environment(process.get("env", ()), "process.env")
     if len(process.get("user", {}).get("additionalGids", ())) > NGROUPS_MAX:
-        raise ConfigError(f"are more than {NGROUPS_MAX}", f"{field}.user.additionalGids")
-    rlimits(process.get("rlimits", ()), f"{field}.rlimits")
-    capabilities(process.get("capabilities", {}), warnings, f"{field}.capabilities")
-    one_line(process.get("selinuxLabel", ""), f"{field}.selinuxLabel")
-    one_line(process.get("apparmorProfile", ""), f"{field}.apparmorProfile")
+        raise ConfigError(f"are more than {NGROUPS_MAX}", "process.user.additionalGids")
+    rlimits(process.get("rlimits", ()), "process.rlimits")
+    capabilities(process.get("capabilities", {}), warnings, "process.capabilities")
+    one_line(process.get("selinuxLabel", ""), "process.selinuxLabel")
+    one_line(process.get("apparmorProfile", ""), "process.apparmorProfile")
     if "scheduler" in process:
-        scheduler(process["scheduler"], f"{field}.scheduler")
+        scheduler(process["scheduler"], "process.scheduler")
     for name, cpus in process.get("execCPUAffinity", {}).items():
         if name in ("initial", "final"):
-            number_list(cpus, f"{field}.execCPUAffinity.{name}")
+            number_list(cpus, f"process.execCPUAffinity.{name}")
 
 
 def environment(env: "list[str]", field: str) -> None:

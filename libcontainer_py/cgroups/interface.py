@@ -301,6 +301,13 @@ class Cgroups:
         """Count how many tasks more the limit allows now; None where there is no limit."""
         raise NotImplementedError
 
+    def memory_room(self) -> "int | None":
+        """Count how many bytes more the limit allows who is born inside; None: it sets none.
+
+        On v1 nobody is: a second process enters when it has become small.
+        """
+        return None
+
     def stats(self) -> "dict[str, Any]":
         """Read what the container uses, in the form of ``runc events --stats``: its ``data``.
 

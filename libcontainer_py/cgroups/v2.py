@@ -216,6 +216,18 @@ class V2(Cgroups):
     def pids_room(self) -> "int | None":
         return pids_room(self._path, self.mountpoint)
 
+    def memory_room(self) -> "int | None":
+        try:
+            limit = read(self._path + "/memory.max").strip()
+            if limit == "max":
+                return None
+            return int(limit) - int(read(self._path + "/memory.current"))
+        except StepError as error:
+            # No memory controller, or the first process has gone elsewhere.
+            if error.errno in GONE:
+                return None
+            raise
+
     def stats(self) -> "dict[str, Any]":
         from libcontainer_py.cgroups import stats_v2
 

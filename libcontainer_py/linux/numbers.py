@@ -61,6 +61,7 @@ _TABLE = {
     "seccomp": (317, 277),
     "bpf": (321, 280),
     "execveat": (322, 281),
+    "statx": (332, 291),
     "open_tree": (428, 428),
     "move_mount": (429, 429),
     "fsopen": (430, 430),

@@ -8,6 +8,7 @@ class definitions and a few dlopens, 2 to 3 ms on a path where a millisecond cou
 """
 
 import _struct as struct
+import posix
 
 from libcontainer_py.errors import words
 from libcontainer_py.linux.flags import (
@@ -26,6 +27,7 @@ from libcontainer_py.linux.flags import (
     PR_CAPBSET_READ,
     SECCOMP_SET_MODE_FILTER,
     SFD_CLOEXEC,
+    STATX_INO,
 )
 from libcontainer_py.linux.numbers import NR
 
@@ -214,6 +216,14 @@ def openat2(dirfd: int, path: "Path", flags: int, mode: int = 0, resolve: int = 
             if error.errno != 11 or attempt == 127:
                 raise
     raise AssertionError("unreachable")
+
+
+def statx(path: "Path", flags: int) -> "tuple[int, int]":
+    """statx(2): (st_dev, st_ino) of a file."""
+    data, address, _view = buffer(256)
+    syscall("statx", AT_FDCWD, _encode(path), flags, STATX_INO, address, path=path)
+    (inode,) = struct.unpack_from("Q", data, 32)
+    return posix.makedev(*struct.unpack_from("II", data, 136)), inode
 
 
 def fstatfs(fd: int) -> "tuple[int, int]":

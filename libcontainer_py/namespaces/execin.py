@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 # The joining child, and what it clones.
 _TASKS = 2
+# What it may come to write to, of Python's memory, before it becomes the list. Where it is born in
+# the container's cgroup these pages are the container's.
+_BYTES = 4 << 20
 _EAGAIN, _EBUSY = 11, 16
 _CLONES = ("clone", "joinNamespaces")
 _DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
@@ -319,12 +322,24 @@ def _open_terminal(start: SetnsConfig, console: "Console") -> int:
 
     with During("OpenAndDup", "process.terminal"):
         size = start.process.get("consoleSize") or {}
+        height, width = size.get("height", 0), size.get("width", 0)
+        if not (height and width):
+            height, width = _our_size()
         master, slave = terminals.new_terminal(start.root)
-        if size.get("height") and size.get("width"):
-            terminals.set_size(master, size["height"], size["width"])
+        if height and width:
+            terminals.set_size(master, height, width)
         console.take(master)
     start.stdio = (slave, slave, slave)
     return slave
+
+
+def _our_size() -> "tuple[int, int]":
+    """The size of our own terminal: the program must not look before its caller has said one."""
+    try:
+        width, height = posix.get_terminal_size(0)
+    except OSError:
+        return 0, 0
+    return height, width
 
 
 # ── what is prepared before the clone ───────────────────────────────────────────────────────────
@@ -412,8 +427,8 @@ def _filter(directory: StateDir, record: "dict[str, Any]") -> "Any":
 
 def _has_room(cgroups: "Cgroups") -> bool:
     """Is there room for the joining child? Without it, the clone alone is moved, at more cost."""
-    room = cgroups.pids_room()
-    return room is None or room >= _TASKS
+    tasks, memory = cgroups.pids_room(), cgroups.memory_room()
+    return (tasks is None or tasks >= _TASKS) and (memory is None or memory >= _BYTES)
 
 
 def _join(cgroups: "Cgroups", init_pid: int, sub: "dict[str, str]", pid: int) -> None:

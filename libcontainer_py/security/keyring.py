@@ -15,7 +15,7 @@ _KEY_USR_SEARCH = 0x00080000
 
 
 def record_session_keyring(calls: "FinishList", container_id: str) -> None:
-    """Record the same, for a second process; it finds the one that the first has made."""
+    """Record what `join_session_keyring` does, for a second process: it finds the first one's."""
     calls.at("JoinSessionKeyring")
     calls.keyring(f"_ses.{container_id}", _KEY_POS_ALL | _KEY_USR_SEARCH)
 

@@ -22,7 +22,7 @@ def start(lcpy: "Lcpy", bundle: "Bundle", hook: str) -> "tuple[Completed, float]
     def hooks(config: "Config") -> None:
         config["hooks"] = {"startContainer": [{"path": "/hook"}]}
         kinds = ("bounding", "permitted", "effective")
-        config["process"]["capabilities"] = dict.fromkeys(kinds, ["CAP_SYS_PTRACE"])
+        config["process"]["capabilities"] = {kind: ["CAP_SYS_PTRACE"] for kind in kinds}
 
     made = bundle("sleep", "30", change=hooks)
     path = Path(made / "rootfs/hook")

@@ -124,9 +124,11 @@ static void attach(const char *pid) {
         note("refused", "ptrace");
         return;
     }
-    note("attached", pid);
     ptrace(PTRACE_INTERRUPT, atoi(pid), 0, 0);
-    if (waitpid(atoi(pid), NULL, __WALL) > 0) ptrace(PTRACE_DETACH, atoi(pid), 0, 0);
+    if (waitpid(atoi(pid), NULL, __WALL) <= 0) return;
+    /* It may have become its program since we looked, and that is the container's to trace. */
+    if (is_list(pid)) note("attached", pid);
+    ptrace(PTRACE_DETACH, atoi(pid), 0, 0);
 }
 
 static void take(const char *pid, const char *number) {

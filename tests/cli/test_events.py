@@ -102,6 +102,13 @@ def shape(value: object) -> object:
     return type(value).__name__
 
 
+def test_an_interval_beyond_the_kernels(lcpy: "Lcpy", bundle: "Bundle", tmp_path: Path) -> None:
+    """poll(2) takes no more than 24 days."""
+    container = run(lcpy, bundle("sleep", "0.5"))
+    watching = Watching(lcpy, tmp_path / "out", "--interval", "9999999h", container)
+    assert watching.ends() == 0
+
+
 @pytest.mark.parametrize("interval", ["100ms", "0.1s"])
 def test_every_interval(lcpy: "Lcpy", bundle: "Bundle", tmp_path: Path, interval: str) -> None:
     container = run(lcpy, bundle("sleep", "60"))

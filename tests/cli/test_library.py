@@ -466,3 +466,27 @@ def test_the_caller_is_left_as_it_was(program: Program) -> None:
         assert look() == before
         """
     )
+
+
+def test_a_timeout_beyond_the_kernels(program: Program) -> None:
+    """poll(2) takes no more than 24 days."""
+    program(
+        """
+        with runtime.run(id, bundle) as container:
+            container.kill(9)
+            assert container.process.wait(timeout=1e10) == -9
+        """
+    )
+
+
+def test_a_mistake_of_the_launchers(program: Program) -> None:
+    """Is raised here, and leaves no page on the container's standard error."""
+    program(
+        """
+        from libcontainer_py.namespaces.exec import Options
+        broken = "launcher.exec_ = max; launcher.main"
+        launcher.PROGRAM = launcher.PROGRAM.replace("launcher.main", broken)
+        error = raises(Error, launcher.launch, root, id, bundle, Options(stdio=(0, 1, 2)))
+        assert str(error).startswith("internal error: TypeError: "), error
+        """
+    )

@@ -303,3 +303,38 @@ def test_left_running(program: Program) -> None:
         assert fds() == before, (fds(), before)
         """
     )
+
+
+def test_it_is_deleted_with_what_runs_in_it(program: Program) -> None:
+    """Also in a pid namespace of others: nobody waits there for one who was not killed yet."""
+    program(
+        """
+        import json
+        with open(bundle + "/config.json") as file:
+            config = json.load(file)
+        kinds = config["linux"]["namespaces"]
+        config["linux"]["namespaces"] = [each for each in kinds if each["type"] != "pid"]
+        with open(bundle + "/config.json", "w") as file:
+            json.dump(config, file)
+        container = runtime.run(id, bundle)
+        others = [container.exec(["sleep", "60"]) for _ in range(3)]
+        begun = time.monotonic()
+        container.delete(force=True)
+        assert time.monotonic() - begun < 8, time.monotonic() - begun
+        assert [each.wait(5) for each in others] == [-9, -9, -9]
+        """
+    )
+
+
+def test_a_process_is_not_changed(program: Program) -> None:
+    program(
+        """
+        process = {"args": ["/bin/true"], "cwd": "/"}
+        with runtime.run(id, bundle) as container:
+            raises(TypeError, container.exec, ["true"], process=process)
+            for option in ({"user": (1, 1)}, {"terminal": True}, {"env": ["A=b"]},
+                           {"no_new_privileges": False}, {"label": "x"}):
+                raises(TypeError, container.exec, process=process, **option)
+            assert container.exec(process=process).wait(10) == 0
+        """
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from libcontainer_py import state as states
 from libcontainer_py.spec import VERSION
 from tests import freezer
 
@@ -387,3 +388,23 @@ def test_two_containers_at_once(lcpy: "Lcpy", bundle: "Bundle") -> None:
     assert states[0]["pid"] != states[1]["pid"]
     lcpy("delete", "--force", ids[0], check=True)
     assert lcpy.state(ids[1]) == states[1]
+
+
+GROUPS = range(1_000_000_000, 1_000_002_000)
+
+
+def test_a_caller_with_many_groups(lcpy: "Lcpy", bundle: "Bundle") -> None:
+    """As a directory service gives them: /proc/self/status is 22 kB then."""
+    container = lcpy.new_id()
+    words = ("create", "--bundle", bundle("sleep", "60"))
+    lcpy(*words, container, check=True, extra_groups=GROUPS)
+    lcpy("start", container, check=True, extra_groups=GROUPS)
+    assert lcpy.state(container)["status"] == "running"
+
+
+def test_a_process_with_many_groups() -> None:
+    with subprocess.Popen(["sleep", "60"], extra_groups=GROUPS) as process:
+        try:
+            assert states.inner_pid(process.pid) == process.pid
+        finally:
+            process.kill()

@@ -166,18 +166,15 @@ def test_little_memory(make: Make, size: int) -> None:
 
 
 def test_memory_that_is_nearly_full(make: Make) -> None:
-    """On v1 it costs what the program costs: no page of Python's is the container's. On v2 it is
-    born inside, and those are that it writes to before it becomes the list.
-    """
-    room = (3 << 20) if freezer.UNIFIED else (800 << 10)
+    """It costs what the program costs: no page of Python's is the container's."""
     box = make(resources(memory={"limit": 32 << 20, "swap": 32 << 20}))
     box.says("--", "true")
     usage = memory_of(box)
-    blocks = ((32 << 20) - room - int(usage.read_text())) >> 12
+    blocks = ((32 << 20) - (800 << 10) - int(usage.read_text())) >> 12
     box.says(
         "--", "dd", "if=/dev/zero", "of=/dev/shm/full", "bs=4096", f"count={blocks}", "status=none"
     )
-    assert int(usage.read_text()) > (32 << 20) - room - (400 << 10)
+    assert int(usage.read_text()) > (32 << 20) - (1200 << 10)
     for _time in range(5):
         box.says("--", "true")
     assert box.lcpy.state(box.id)["status"] == "running"

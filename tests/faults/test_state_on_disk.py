@@ -298,3 +298,101 @@ def test_a_record_that_somebody_else_can_have_written(
     directory.chmod(0o711)
     lcpy("delete", container, check=True)
     assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["labels", "seccomp", "mount_namespace", "personality"])
+def test_a_record_of_another_version(lcpy: Lcpy, bundle: Bundle, name: str) -> None:
+    """It lacks what `exec` needs: that is said, and it can be removed."""
+    container = lcpy.new_id()
+    lcpy("run", "--detach", container, cwd=bundle("sleep", "60"), check=True)
+    path = lcpy.root / container / "state.json"
+    record = json.loads(path.read_text())
+    del record[name]
+    path.write_text(json.dumps(record))
+    done = lcpy("exec", container, "true")
+    assert done.returncode == 255
+    assert "damaged" in done.stderr
+    assert "damaged" in error_of(lcpy("delete", container))
+    lcpy("delete", "--force", container, check=True)
+    assert not (lcpy.root / container).exists()
+    assert cgroups(container) == []
+
+
+@pytest.mark.parametrize("of_record", [{"driver": "v2"}, {}, {"driver": "v2", "paths": {"": 1}}])
+def test_cgroups_that_are_none_can_be_removed(
+    lcpy: Lcpy, bundle: Bundle, of_record: "dict[str, object]"
+) -> None:
+    """By what cgroups.json says of them."""
+    container = lcpy.new_id()
+    lcpy("run", "--detach", container, cwd=bundle("sleep", "60"), check=True)
+    path = lcpy.root / container / "state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cgroups": of_record}))
+    error_of(lcpy("delete", container))
+    lcpy("delete", "--force", container, check=True)
+    assert not (lcpy.root / container).exists()
+    assert cgroups(container) == []
+
+
+def test_cgroups_that_nobody_knows_any_more(lcpy: Lcpy, bundle: Bundle) -> None:
+    """Neither file says where they are: the id is set free, with a word of what is left."""
+    container = lcpy.new_id()
+    lcpy("create", container, cwd=bundle("sleep", "60"), check=True)
+    for name in ("state.json", "cgroups.json"):
+        (lcpy.root / container / name).write_text('{"driver": "v1"}')
+    done = lcpy("delete", "--force", container, check=True)
+    assert "level=warning" in done.stderr
+    assert "does not say where they are: they are left" in done.stderr
+    assert not (lcpy.root / container).exists()
+    for path in cgroups(container):
+        os.rmdir(path)
+
+
+def test_a_delete_that_was_killed_does_not_own_the_cgroups(
+    lcpy: Lcpy, bundle: Bundle, tmp_path: Path
+) -> None:
+    """It had removed them, and by now they are another container's."""
+    first, second = lcpy.new_id(), lcpy.new_id()
+    killed = tmp_path / "killed"
+    script = f"test -e {killed} || {{ touch {killed}; kill -9 $PPID; }}"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script]}
+
+    def change(config: Config) -> None:
+        config["linux"]["cgroupsPath"] = f"/{first}"
+        config["hooks"] = {"poststop": [hook]}
+
+    made = bundle("sleep", "60", change=change)
+    lcpy("create", first, cwd=made, check=True)
+    assert lcpy("delete", first).returncode == -9
+    assert killed.exists()
+    lcpy("run", "--detach", second, cwd=made, check=True)
+    lcpy("delete", "--force", first, check=True)
+    assert not (lcpy.root / first).exists()
+    assert lcpy.state(second)["status"] == "running"
+    lcpy("delete", "--force", second, check=True)
+    assert cgroups(first) == []
+
+
+IN_ANOTHER_NAMESPACE = """
+mount -t tmpfs tmpfs "$1" && mkdir "$1/$2" && mkfifo "$1/$2/go" && exec 3<>"$1/$2/go" && echo up
+read end
+"""
+
+
+def test_a_file_of_the_same_name_elsewhere(lcpy: Lcpy) -> None:
+    """Whoever has a nested lcpy's FIFO open is no child of the `create` that was killed."""
+    container = lcpy.new_id()
+    directory = lcpy.root / container
+    directory.mkdir(parents=True)
+    (directory / "lock").touch()
+    os.mkfifo(directory / "go")
+    root = str(lcpy.root)
+    words = ["unshare", "--mount", "sh", "-c", IN_ANOTHER_NAMESPACE, "sh", root, container]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as stranger:
+        assert stranger.stdout
+        assert stranger.stdout.readline() == "up\n"
+        lcpy("delete", container, check=True)
+        assert stranger.poll() is None
+        stranger.communicate("end\n")
+    assert stranger.returncode == 0
+    assert not directory.exists()

@@ -858,6 +858,14 @@ def test_room_for_tasks(cgroups: V2) -> None:
     assert cgroups.pids_room() == 2
 
 
+def test_room_for_memory(cgroups: V2) -> None:
+    cgroups.create({})
+    assert cgroups.memory_room() is None
+    controllers("memory")
+    cgroups.update({"memory": {"limit": 8 << 20}})
+    assert cgroups.memory_room() == (8 << 20) - int((at(cgroups) / "memory.current").read_text())
+
+
 def test_memory_that_runs_out_is_told(cgroups: V2) -> None:
     controllers("memory")
     resources = {"memory": {"limit": 16 * MIB, "swap": 16 * MIB}}

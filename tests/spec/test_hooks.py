@@ -195,6 +195,14 @@ def test_a_hook_that_hangs_is_killed_at_its_timeout(
     assert 1 <= time.monotonic() - begin < 10
 
 
+def test_a_timeout_of_a_month(lcpy: "Lcpy", bundle: "Bundle") -> None:
+    """poll(2) takes no more than 24 days."""
+    kinds = hooks("/bin/true", "prestart", timeout=2_678_400)
+    made = bundle("true", change=lambda config: config.update(hooks=kinds))
+    done = lcpy("run", "--bundle", made, lcpy.new_id())
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [("exit 3", "/hook: exit status 3"), ("kill -9 $$", "/hook: signal: 9"), (None, "exit status")],

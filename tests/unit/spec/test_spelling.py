@@ -34,8 +34,9 @@ def test_it_is_validated_as_what_it_is_taken_for() -> None:
     assert caught.value.field == "linux.resources.pids.limit"
 
 
-def test_the_last_counts() -> None:
-    pids = {"limit": 5, "Limit": 6}
+@pytest.mark.parametrize("words", [("limit", "Limit"), ("Limit", "limit"), ("Limit", "LIMIT")])
+def test_the_last_counts(words: "tuple[str, str]") -> None:
+    pids = dict(zip(words, (5, 6), strict=True))
     spelling.take(config(pids=pids))
     assert pids == {"limit": 6}
 
