@@ -436,8 +436,10 @@ def pidfd(record: "dict[str, Any]") -> int:
     """A pidfd of a container's first process: proved to be it, not a later one with its number.
 
     Raises:
-        WrongState: it has ended
+        WrongState: it has ended, or there is none yet
     """
+    if not record["pid"]:
+        raise WrongState("container not running")
     try:
         fd = posix.pidfd_open(record["pid"])
     except ProcessLookupError:

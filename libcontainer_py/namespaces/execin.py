@@ -8,8 +8,8 @@
     pidfd ◀───────── its pid; the end
     go on ────────────────────────────────────────────────▶ new session, terminal, filter, execve
 
-No Python joins: nothing of a library or of a right of ours is ever in reach of what runs in the
-container, and no descriptor but the sync pipe (CVE-2016-9962, CVE-2019-5736).
+No Python is in its pid namespace: nothing of a library or of a right of ours is ever in reach of
+what runs in the container, and no descriptor but the sync pipe (CVE-2016-9962, CVE-2019-5736).
 """
 
 import posix
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from libcontainer_py.namespaces.sendfd import FdSocket
     from libcontainer_py.syncpipe.pipe import SyncPipe
 
-# The joining child, and what it clones.
+# The list, and what it clones.
 _TASKS = 2
 # What it may come to write to, of Python's memory, before it becomes the list. Where it is born in
 # the container's cgroup these pages are the container's.
@@ -140,28 +140,16 @@ def exec_in(
         refuse_closed("--preserve-fds", fd)
     directory = StateDir(root, container_id)
     record = directory.read()
-    status = states.status(record)
     if not options.ignore_paused:
         _refuse_paused(record)
-    init_pidfd = -1 if status in (states.CREATING, states.STOPPED) else _pidfd(record)
-    if init_pidfd < 0:
-        raise WrongState("cannot exec in a stopped container")
+    try:
+        init_pidfd = states.pidfd(record)
+    except WrongState:
+        raise WrongState("cannot exec in a stopped container") from None
     try:
         return _prepare(directory, record, init_pidfd, process, options)
     finally:
         posix.close(init_pidfd)
-
-
-def _pidfd(record: "dict[str, Any]") -> int:
-    """A pidfd of the container's first process, proved to be it; -1 where it has ended."""
-    try:
-        pidfd = posix.pidfd_open(record["pid"])
-    except ProcessLookupError:
-        return -1
-    if states.start_time(record["pid"]) == record["start"]:
-        return pidfd
-    posix.close(pidfd)
-    return -1
 
 
 def _prepare(

@@ -63,7 +63,7 @@ def _wait(fd: int, other_end: int) -> "NoReturn":
 
 
 def run_inside(pidfd: int, flags: int, work: "Callable[[], None]") -> None:
-    """Do something with our own rights, but in namespaces of another process.
+    """Do something in namespaces of another process: with our own rights, as far as they go there.
 
     Args:
         pidfd: that process

@@ -1,8 +1,8 @@
 """A second process on its way into the container: a finish list from its first step.
 
-Nothing of Python is ever in the container. All that can be known is found out by the parent, from
-outside: the directory that is HOME, the program, a terminal of the container's devpts. What joins
-is the list, which holds no right of ours any more when the container can see it.
+Nothing of Python is ever in the container's pid namespace. All that can be known is found out by
+the parent, from outside: the directory that is HOME, the program, a terminal of the container's
+devpts. What joins is the list, which holds no right of ours any more when the container can see it.
 """
 
 import posix
