@@ -31,7 +31,6 @@ _NOT_RECORDED = (
     f"{_PACKAGE}.cgroups.hugetlb",
     f"{_PACKAGE}.cgroups.net_v1",
     f"{_PACKAGE}.cgroups.rdma",
-    f"{_PACKAGE}.cli.log",
     f"{_PACKAGE}.cli.terminal",
     f"{_PACKAGE}.namespaces.console",
     f"{_PACKAGE}.namespaces.launcher",
