@@ -400,20 +400,10 @@ def _says_where(cgroups: "dict[str, Any]") -> bool:
 def start_time(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 when there is none, or a zombie.
 
-    Field 22 of /proc/PID/stat (proc(5)), counted after the last `)`: the process chooses its name.
+    Field 22 of /proc/PID/stat (proc(5)).
     """
-    try:
-        fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    try:
-        data = posix.read(fd, 4096)
-    except ProcessLookupError:
-        return 0
-    finally:
-        posix.close(fd)
-    fields = data[data.rindex(b")") + 2 :].split()
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    fields = _stat(pid)
+    return int(fields[19]) if fields and fields[0] not in (b"Z", b"X") else 0
 
 
 def letter(pid: int) -> str:
@@ -421,15 +411,26 @@ def letter(pid: int) -> str:
 
     Gone already, it is ``X``.
     """
+    fields = _stat(pid)
+    return fields[0].decode() if fields else "X"
+
+
+def _stat(pid: int) -> "list[bytes]":
+    """Read /proc/PID/stat from field 3 on; nothing where there is no such process.
+
+    Counted after the last `)`: the process chooses its name.
+    """
     try:
         fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            data = posix.read(fd, 4096)
-        finally:
-            posix.close(fd)
     except (FileNotFoundError, ProcessLookupError):
-        return "X"
-    return data[data.rindex(b")") + 2 :][:1].decode()
+        return []
+    try:
+        data = posix.read(fd, 4096)
+    except ProcessLookupError:
+        return []
+    finally:
+        posix.close(fd)
+    return data[data.rindex(b")") + 2 :].split()
 
 
 def pidfd(record: "dict[str, Any]") -> int:

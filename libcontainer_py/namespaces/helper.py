@@ -170,11 +170,12 @@ def _serve(
 
 
 def reap(pidfd: int) -> None:
-    """End a process of ours that has no more to do, reap it, and close its pidfd."""
+    """End a child of ours that has no more to do, reap it, and close its pidfd."""
     try:
         _signal.pidfd_send_signal(pidfd, _SIGKILL)  # it may be stuck in a mount that is dead
         wait_for_end(pidfd, _SECONDS)
         posix.waitid(posix.P_PIDFD, pidfd, posix.WEXITED | posix.WNOHANG)
     except (ChildProcessError, ProcessLookupError):
-        pass  # the kernel has reaped it, where SIGCHLD is ignored
-    posix.close(pidfd)
+        pass  # somebody else has: asyncio, or the kernel where SIGCHLD is ignored
+    finally:
+        posix.close(pidfd)

@@ -11,15 +11,14 @@ for by its pidfd. Then the launcher ends. What it says:
     {"raised": KIND, …}         the same, where it is not a StepError
 """
 
-import _signal
 import posix
 import sys
 
 from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError, WrongState
-from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.namespaces.created import Created
 from libcontainer_py.namespaces.exec import Options, exec_
 from libcontainer_py.namespaces.execin import ExecOptions, exec_in
+from libcontainer_py.namespaces.helper import reap
 from libcontainer_py.namespaces.prepare import refuse_closed
 from libcontainer_py.syncpipe.pipe import SyncPipe, decode, error_message, error_of, new_sync_pipe
 
@@ -33,8 +32,6 @@ PROGRAM = (
     "import sys; sys.path += sys.argv[2:];"
     "from libcontainer_py.namespaces.launcher import main; main(int(sys.argv[1]))"
 )
-_SIGKILL = 9
-_KILL_SECONDS = 10.0
 _PACKAGE = __file__.rsplit("/", 3)[0]
 
 
@@ -105,13 +102,13 @@ def _await_created(pipe: SyncPipe) -> Created:
             before, pidfd = pidfd, fds[0]
             pid = answer["cloned"]
             if before >= 0:
-                _reap(before)  # it has cloned this one, and is done
+                reap(before)  # it has cloned this one, and is done
             answer, fds = _receive(pipe)
         if "created" not in answer:
             raise _error(answer)
     except BaseException:
         if pidfd >= 0:
-            _reap(pidfd)
+            reap(pidfd)
         raise
     return Created(pid, pidfd, answer["warnings"], fds[0] if fds else -1)
 
@@ -121,18 +118,6 @@ def _receive(pipe: SyncPipe) -> "tuple[dict[str, Any], list[int]]":
     if not data:
         raise Error("the launcher ended without an answer")
     return decode(data), fds
-
-
-def _reap(pidfd: int) -> None:
-    """End our child, which did not become a container, and close its pidfd."""
-    try:
-        _signal.pidfd_send_signal(pidfd, _SIGKILL)
-        wait_for_end(pidfd, _KILL_SECONDS)
-        posix.waitid(posix.P_PIDFD, pidfd, posix.WEXITED | posix.WNOHANG)
-    except (ChildProcessError, ProcessLookupError):
-        pass  # somebody else has reaped it: asyncio, or the kernel where SIGCHLD is ignored
-    finally:
-        posix.close(pidfd)
 
 
 def main(fd: int) -> None:
