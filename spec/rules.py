@@ -368,8 +368,13 @@ def resources(resources: "Object", warnings: "list[str]") -> None:
     if "memory" in resources:
         memory(resources["memory"], warnings)
     if "cpu" in resources:
-        cpu(resources["cpu"])
-    for key in resources.get("unified", ()):
+        cpu(resources["cpu"], warnings)
+    unified = resources.get("unified", {})
+    if unified.get("cpu.idle", "").strip() == "1" and "cpu.weight" in unified:
+        warnings.append(
+            'linux.resources.unified["cpu.weight"]: ignored, unable to apply both it and cpu.idle'
+        )
+    for key in unified:
         if not key or "/" in key or key in (".", "..") or not key.isprintable():
             raise ConfigError(
                 "is not the name of a file of a cgroup",
@@ -410,9 +415,14 @@ def memory(memory: "Object", warnings: "list[str]") -> None:
             warnings.append(f"{field}.{name}: kernel memory limits are ignored")
 
 
-def cpu(cpu: "Object") -> None:
-    """A burst that the quota does not cover is refused by the kernel, with no word to why."""
+def cpu(cpu: "Object", warnings: "list[str]") -> None:
+    """A burst that the quota does not cover is refused by the kernel, with no word to why.
+
+    And who is idle has the least weight that there is.
+    """
     burst, quota = cpu.get("burst", 0), cpu.get("quota", 0)
+    if cpu.get("idle") == 1 and cpu.get("shares"):
+        warnings.append("linux.resources.cpu.shares: ignored, unable to apply both it and idle")
     if 0 < quota < burst:
         raise ConfigError(f"{burst} is above the quota {quota}", "linux.resources.cpu.burst")
 

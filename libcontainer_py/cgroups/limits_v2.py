@@ -217,8 +217,13 @@ def _or_max(value: int) -> "int | str":
 
 
 def set_unified(directory: str, unified: "dict[str, str]", *, memory: bool) -> None:
-    """Write the files that `unified` names, line by line: those of memory, or all others."""
-    for file, text in unified.items():
-        if file.startswith("memory.") == memory:
+    """Write the files that `unified` names, line by line: those of memory, or all others.
+
+    An idle cgroup takes no weight. So cpu.idle is the first; and where it is 1 a weight is left
+    out, of which whoever checked `unified` has warned.
+    """
+    idle = unified.get("cpu.idle", "").strip() == "1"
+    for file, text in sorted(unified.items(), key=lambda item: item[0] != "cpu.idle"):
+        if file.startswith("memory.") == memory and not (idle and file == "cpu.weight"):
             for line in text.splitlines() or [""]:
                 write(f"{directory}/{file}", line, f"{_FIELD}unified[{quoted(file)}]")

@@ -67,7 +67,7 @@ def run_inside(pidfd: int, flags: int, work: "Callable[[], None]") -> None:
 
     Args:
         pidfd: that process
-        flags: which of its namespaces, as CLONE_NEW…; not pid, which Python never enters
+        flags: which of its namespaces, as CLONE_NEW…, or 0; not pid, which Python never enters
         work: what to do there
 
     Raises:
@@ -151,7 +151,8 @@ def _serve(
         seal.seal()  # its mount namespace is soon to be somebody else's
         error: BaseException | None = None
         try:
-            syscalls.setns(pidfd, flags)
+            if flags:
+                syscalls.setns(pidfd, flags)
         except OSError as refused:
             error = refused
         while (message := pipe.receive()) is not None:

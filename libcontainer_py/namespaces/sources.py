@@ -2,7 +2,9 @@
 
 import posix
 
-from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWPID, MS_BIND
+from libcontainer_py.errors import StepError
+from libcontainer_py.linux import syscalls
+from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, MS_BIND
 from libcontainer_py.mount import sources
 from libcontainer_py.mount.options import is_idmapped, parse_options
 from libcontainer_py.namespaces import helper, maps
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from libcontainer_py.namespaces.init import InitConfig
 
     Mount = dict[str, Any]
+
+_EPERM = 1
 
 
 def serve_sources(child: "Child", start: "InitConfig") -> helper.Serving:
@@ -33,7 +37,7 @@ def serve_sources(child: "Child", start: "InitConfig") -> helper.Serving:
             if is_idmapped(wanted[index]):
                 user_namespaces[index] = _user_namespace(child, wanted[index])
             elif not parse_options(wanted[index].get("options") or []).flags & MS_BIND:
-                made[index] = _procfs(start, wanted[index], f"mounts[{index}]")
+                made[index] = _procfs(child, start, wanted[index], f"mounts[{index}]")
 
         def answer(index: int) -> int:
             if index in made:
@@ -41,7 +45,9 @@ def serve_sources(child: "Child", start: "InitConfig") -> helper.Serving:
             posix.chdir(start.bundle)  # what a relative source is relative to
             return sources.open_source(wanted, index, user_namespaces)
 
-        return helper.Serving(child.pidfd, CLONE_NEWNS, answer)
+        # Whoever is not root can't enter the mount namespace; nor does he open sources for it.
+        flags = CLONE_NEWNS if len(made) < len(start.sources) else 0
+        return helper.Serving(child.pidfd, flags, answer)
     finally:
         for fd in (*user_namespaces.values(), *made.values()):
             posix.close(fd)
@@ -55,9 +61,25 @@ def _user_namespace(child: "Child", mount: "Mount") -> int:
     return posix.open(f"/proc/{child.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
 
 
-def _procfs(start: "InitConfig", mount: "Mount", field: str) -> int:
+def _procfs(child: "Child", start: "InitConfig", mount: "Mount", field: str) -> int:
     """Make the procfs of the pid namespace that is joined."""
     from libcontainer_py.namespaces import procfs
 
     joined = next(join.fd for join in start.joins if join.flag == CLONE_NEWPID)
-    return procfs.new_procfs(joined, parse_options(mount.get("options") or []), field)
+    options = parse_options(mount.get("options") or [])
+    try:
+        return procfs.new_procfs(joined, options, field)
+    except StepError as error:
+        if error.errno != _EPERM or not start.joined & CLONE_NEWUSER:
+            raise
+
+    # We have no rights here, but all of them in the user namespace that is joined, over a mount
+    # namespace that is made there.
+    def make(_request: int) -> int:
+        syscalls.unshare(CLONE_NEWNS)
+        return procfs.new_procfs(joined, options, field)
+
+    with helper.Serving(child.pidfd, CLONE_NEWUSER, make) as serving:
+        made = helper.ask(serving.pipe, 0)
+    assert made is not None
+    return made

@@ -134,6 +134,33 @@ def test_its_life(rootless: Rootless) -> None:
     assert rootless("delete", container).returncode == 0
 
 
+def test_a_pod(rootless: Rootless) -> None:
+    """A second container joins the first one's namespaces, its processes among them."""
+    first, second = rootless.new_id(), rootless.new_id()
+    done = rootless("run", "--detach", "--bundle", rootless.bundle("sleep", "60"), first)
+    assert (done.returncode, done.stderr) == (0, "")
+    pid = json.loads(rootless("state", first).stdout)["pid"]
+
+    def join(config: "Config") -> None:
+        joined = ("user", "pid", "ipc", "uts")
+        linux = config["linux"]
+        linux["namespaces"] = [
+            {**each, "path": f"/proc/{pid}/ns/{each['type']}"} if each["type"] in joined else each
+            for each in linux["namespaces"]
+        ]
+        config.pop("hostname")
+
+    script = "cat /proc/1/comm; echo /proc/[0-9]*; hostname; stat -f -c %t /proc; id -u"
+    bundle = rootless.bundle("sh", "-c", script, change=join)
+    done = rootless("run", "--bundle", bundle, second)
+    assert (done.returncode, done.stderr) == (0, "")
+    comm, processes, hostname, magic, user = done.stdout.splitlines()
+    assert (comm, hostname, magic, user) == ("sleep", "runc", "9fa0", "0")
+    assert processes.split()[0] == "/proc/1"
+    assert len(processes.split()) <= 4  # with the shell, and who may just have ended
+    assert rootless("delete", "--force", first).returncode == 0
+
+
 def test_what_needs_more_than_he_has(rootless: Rootless) -> None:
     """Each is one line, and nothing is left."""
 

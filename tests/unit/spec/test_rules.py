@@ -545,6 +545,14 @@ def test_a_sysctl_needs_its_own_namespace(kind: str, key: str) -> None:
         ({"mounts.0.destination": "proc"}, 'mounts[0].destination: "proc" is not absolute'),
         ({"linux.resources.memory.kernel": -1}, "linux.resources.memory.kernel: "),
         (
+            {"linux.resources.cpu": {"idle": 1, "shares": 200}},
+            "linux.resources.cpu.shares: ignored, unable to apply both",
+        ),
+        (
+            {"linux.resources.unified": {"cpu.weight": "8", "cpu.idle": "1"}},
+            'linux.resources.unified["cpu.weight"]: ignored, unable to apply both',
+        ),
+        (
             {"linux.personality": {"domain": "LINUX", "flags": ["X"]}},
             "linux.personality.flags: ignored",
         ),
