@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from libcontainer_py.security.capabilities import Sets
 
 _ENOENT, _EACCES, _ENOTDIR = 2, 13, 20
+# What a check says of a path that only its user can look at.
+_UNKNOWN = -1
 
 
 class AsUser:
@@ -46,8 +48,8 @@ def look_path(name: str, search: "str | None", check: "Callable[[str], int] | No
 
     Args:
         search: the PATH
-        check: says what stands in the way of running a path, as an errno, or 0; None: from where
-            and who we are
+        check: says what stands in the way of running a path, as an errno, or 0, or _UNKNOWN; None:
+            from where and who we are
 
     Raises:
         StepError: with the words that callers of runc match on
@@ -55,17 +57,23 @@ def look_path(name: str, search: "str | None", check: "Callable[[str], int] | No
     check = check or _check
     if "/" in name:
         errno = check(name)
-        if errno:
+        if errno > 0:
             what = f"stat {shown(name)}" if errno in (_ENOENT, _ENOTDIR) else ""
             raise _not_found(name, what, errno)
         return name
+    unknown = None
     for directory in (search or "").split(":") if name else ():
         # An empty element, or a relative one, would run what lies in the working directory: the
         # shells' old trap. Go refuses it too.
         if directory.startswith("/"):
             path = f"{directory.rstrip('/')}/{name}"
-            if not check(path):
+            errno = check(path)
+            if not errno:
                 return path
+            if errno == _UNKNOWN:
+                unknown = unknown or path
+    if unknown is not None:
+        return unknown
     raise _not_found(name, "executable file not found in $PATH", 0)
 
 
@@ -89,14 +97,16 @@ def _check(path: str) -> int:
 def check_beneath(root: int, cwd: str) -> "Callable[[str], int]":
     """A `check` for `look_path` from outside: is there a file that somebody may run?
 
-    Whether this user may, his execve will tell. A relative path is meant from `cwd`.
+    Whether this user may, his execve will tell; also where we ourselves may not look: in a
+    filesystem that the container has mounted, or below a directory of another user's, if we are not
+    root. A relative path is meant from `cwd`.
     """
 
     def check(path: str) -> int:
         try:
             fd = open_in_root(root, path if path.startswith("/") else f"{cwd}/{path}")
         except OSError as error:
-            return error.errno or _EACCES
+            return _UNKNOWN if error.errno == _EACCES else error.errno or _EACCES
         mode = posix.fstat(fd).st_mode
         posix.close(fd)
         regular = mode & 0o170000 == 0o100000

@@ -134,6 +134,29 @@ def test_its_life(rootless: Rootless) -> None:
     assert rootless("delete", container).returncode == 0
 
 
+def test_exec_of_what_cannot_be_looked_at_from_outside(rootless: Rootless) -> None:
+    """In there he may pass every directory; out here not even this one of his own."""
+    bundle, container = rootless.bundle("sleep", "60"), rootless.new_id()
+    closed = bundle / "rootfs/closed"
+    closed.mkdir()
+    shutil.copy2(bundle / "rootfs/bin/busybox", closed / "echo")
+    for each in (closed, closed / "echo"):
+        os.chown(each, USER, USER)
+    closed.chmod(0)
+    done = rootless("run", "--detach", "--bundle", bundle, container)
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in (["/closed/echo", "hello"], ["--env=PATH=/closed:/", "echo", "hello"]):
+        options = [word for word in words if word.startswith("--")]
+        done = rootless(
+            "exec", "--cap=CAP_DAC_OVERRIDE", *options, container, *words[len(options) :]
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
+    done = rootless("exec", "--cap=CAP_DAC_OVERRIDE", container, "/closed/nothing")
+    assert done.returncode == 255
+    assert "exec /closed/nothing: no such file or directory" in done.stderr
+    assert rootless("delete", "--force", container).returncode == 0
+
+
 def test_a_pod(rootless: Rootless) -> None:
     """A second container joins the first one's namespaces, its processes among them."""
     first, second = rootless.new_id(), rootless.new_id()

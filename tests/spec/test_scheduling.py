@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from libcontainer_py.spec import built
+from tests.spec.test_cgroups import UNIFIED
 from tests.unit.spec.samples import put
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def user_namespace(config: "Config") -> None:
             {
                 "process.scheduler": {"policy": "SCHED_RR", "priority": 9},
                 # A new cgroup of v1 has no real-time budget at all; v2 has no such limits.
-                "linux.resources.cpu": {"realtimeRuntime": 1000, "realtimePeriod": 1000000},
+                "linux.resources.cpu": {}
+                if UNIFIED
+                else {"realtimeRuntime": 1000, "realtimePeriod": 1000000},
             },
             SCHEDULING,
             "0 9 2",
