@@ -152,6 +152,8 @@ def of_files(files: "list[str]", version: int) -> "list[Property]":
             if name == "cpu.cfs_quota_us":
                 quota = "max" if text == "-1" else text
                 name, text = "cpu.max", f"{quota} {read(directory + '/cpu.cfs_period_us').strip()}"
+            elif name == "cpu.weight" and is_idle(directory):
+                text = "0"  # which is idle for systemd; since Linux 6.12 the file says 1
         except OSError:
             continue
         found += _of_file(name, text, version)
@@ -172,7 +174,6 @@ def _of_file(name: str, text: str, version: int) -> "list[Property]":
     if name in _LISTS and text and version >= _CPUSET:
         return [Property(_LISTS[name], "ay", mask(parse(text)), field)]
     if name == "cpu.weight" and (text != "0" or version >= _CPU_IDLE):
-        # 0 is idle, in the file as well as for systemd.
         return [Property("CPUWeight", "t", int(text), field)]
     if name == "cpu.max":
         return _of_bandwidth(text, version, field)

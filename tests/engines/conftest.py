@@ -1,9 +1,9 @@
 """Real engines with the installed `lcpy` as their runtime: each in a home of its own.
 
 An engine's home is a short directory under /tmp (sockets and Podman want short paths) with all of
-its state and sockets, a parent for its cgroups, for Docker a bridge, and for Podman a network
-namespace. A daemon ends with the test run, however that ends, and what it left is then undone.
-After each test an engine must be as it was before.
+its state and sockets, a parent for its cgroups (a cgroup, or a slice of systemd's), for Docker a
+bridge, and for Podman a network namespace. A daemon ends with the test run, however that ends, and
+what it left is then undone. After each test an engine must be as it was before.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PREFIX, Completed
+from tests.conftest import PATIENCE, PREFIX, Completed
 
-SECONDS = 60
+SECONDS = 60 * PATIENCE
 # Debian's, and not what somebody put before it.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # What engines make outside of their home, and leave there.
@@ -65,12 +65,21 @@ def eventually(true: Callable[[], object], what: str, seconds: float = SECONDS) 
 
 
 class Home:
-    """Where an engine lives, and what it may leave on the machine."""
+    """Where an engine lives, and what it may leave on the machine.
 
-    def __init__(self, engine: str) -> None:
+    Attributes:
+        cgroup: the name of the cgroup that has all of the engine's; with `systemd` a slice's
+        parent: how an engine's `--cgroup-parent` says that
+    """
+
+    def __init__(self, engine: str, *, systemd: bool = False) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{engine}-", dir="/tmp"))
         self.path.chmod(0o711)  # for the root of a user namespace
+        self.systemd = systemd
         self.cgroup = self.path.name
+        if systemd:  # without a "-", which would be a slice in others
+            self.cgroup = self.path.name.replace("-", "_") + ".slice"
+        self.parent = self.cgroup if systemd else f"/{self.cgroup}"
         self.env = {"PATH": PATH, "HOME": str(self.path), "TMPDIR": str(self.path)}
         self.daemon: subprocess.Popen[bytes] | None = None
         self._absent = [path for path in LASTING if not os.path.lexists(path)]
@@ -160,6 +169,8 @@ class Home:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
+        if self.systemd:
+            subprocess.run(["systemctl", "stop", self.cgroup], check=False)
         for point in sorted(self.mounts(), reverse=True):
             subprocess.run(["umount", "--lazy", point], check=False)
         for cgroup in sorted(self.cgroups(), reverse=True):
@@ -255,10 +266,14 @@ class Docker(Engine):
 
 @contextlib.contextmanager
 def dockerd(
-    root_archive: Path, *options: str, bridge: str = "none", before: tuple[str, ...] = ()
+    root_archive: Path,
+    *options: str,
+    bridge: str = "none",
+    before: tuple[str, ...] = (),
+    systemd: bool = False,
 ) -> Iterator[Docker]:
     """Run a dockerd with the image; `before` are words before the command, and its options more."""
-    home = Home("docker")
+    home = Home("docker", systemd=systemd)
     docker = Docker(home)
     (home.path / "daemon.json").write_text(
         json.dumps(
@@ -278,7 +293,7 @@ def dockerd(
             f"--exec-root={home.path}/exec",
             f"--host=unix://{home.path}/docker.sock",
             f"--pidfile={home.path}/docker.pid",
-            f"--cgroup-parent=/{home.cgroup}",
+            f"--cgroup-parent={home.parent}",
             "--storage-driver=overlay2",
             f"--bridge={bridge}",
             # The machine's firewall and its forwarding are not ours to change.
@@ -321,18 +336,24 @@ def docker(docker_session: Docker) -> Iterator[Engine]:
     yield from docker_session.guarded()
 
 
-@pytest.fixture(scope="session")
-def remapped_session(
-    root_archive: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Docker]:
+@contextlib.contextmanager
+def remapped_dockerd(root_archive: Path, ids: Path, *, systemd: bool = False) -> Iterator[Docker]:
+    """Run a dockerd with --userns-remap: its containers' root is the host's user 100000."""
     # Subordinate ids for this dockerd alone, in a mount namespace of its own.
-    ids = tmp_path_factory.mktemp("ids") / "subid"
     ids.write_text("daemon:100000:65536\n")
     script = 'mount --bind "$0" /etc/subuid; mount --bind "$0" /etc/subgid; exec "$@"'
     before = ("unshare", "--mount", "sh", "-ec", script, str(ids))
     for name in ("/etc/subuid", "/etc/subgid"):
         assert Path(name).is_file(), f"{name} is missing: ./dev setup engines"
-    with dockerd(root_archive, "--userns-remap=daemon", before=before) as docker:
+    with dockerd(root_archive, "--userns-remap=daemon", before=before, systemd=systemd) as docker:
+        yield docker
+
+
+@pytest.fixture(scope="session")
+def remapped_session(
+    root_archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Docker]:
+    with remapped_dockerd(root_archive, tmp_path_factory.mktemp("ids") / "subid") as docker:
         yield docker
 
 
@@ -358,6 +379,12 @@ class Containerd(Engine):
         self("task", "rm", "--force", container, code=None)  # it may have none
         self("container", "rm", container)
 
+    def cgroup(self, container: str) -> list[str]:
+        """Where a container's cgroup is to be, in words of `ctr run`."""
+        if self.home.systemd:
+            return ["--runc-systemd-cgroup", f"--cgroup={self.home.cgroup}:lcpy:{container}"]
+        return [f"--cgroup=/{self.home.cgroup}/{container}"]
+
     def run(
         self, *words: str | Path, container: str = "test", code: int | None = 0, **options: Any
     ) -> Completed:
@@ -367,7 +394,7 @@ class Containerd(Engine):
             "run",
             f"--runc-binary={lcpy_path()}",
             f"--runc-root={self.home.path}/runc",
-            f"--cgroup=/{self.home.cgroup}/{container}",
+            *self.cgroup(container),
             f"--fifo-dir={self.home.path}/fifo",
             "--env=PATH=/bin",
             *words[:place],
@@ -380,9 +407,10 @@ class Containerd(Engine):
         )
 
 
-@pytest.fixture(scope="session")
-def containerd_session(busybox_root: Path) -> Iterator[Containerd]:
-    home = Home("containerd")
+@contextlib.contextmanager
+def containerd_daemon(busybox_root: Path, *, systemd: bool = False) -> Iterator[Containerd]:
+    """Run a containerd, with the BusyBox root beside it."""
+    home = Home("containerd", systemd=systemd)
     containerd = Containerd(home)
     (home.path / "config.toml").write_text(
         f"""
@@ -407,6 +435,12 @@ def containerd_session(busybox_root: Path) -> Iterator[Containerd]:
         home.leave()
 
 
+@pytest.fixture(scope="session")
+def containerd_session(busybox_root: Path) -> Iterator[Containerd]:
+    with containerd_daemon(busybox_root) as containerd:
+        yield containerd
+
+
 @pytest.fixture
 def containerd(containerd_session: Containerd) -> Iterator[Engine]:
     """containerd; the test's containers are removed after it."""
@@ -425,7 +459,7 @@ class Podman(Engine):
 
     def __init__(self, home: Home) -> None:
         super().__init__(home)
-        self.parent = f"--cgroup-parent=/{home.cgroup}"  # conmon's too; no configuration says it
+        self.parent = f"--cgroup-parent={home.parent}"  # conmon's too; no configuration says it
         self.network = home.path / "network"
 
     def words(self, *words: str | Path) -> list[str | Path]:
@@ -462,9 +496,10 @@ class Podman(Engine):
         return done
 
 
-@pytest.fixture(scope="session")
-def podman_session(root_archive: Path) -> Iterator[Podman]:
-    home = Home("podman")
+@contextlib.contextmanager
+def podman_of_root(root_archive: Path, *, systemd: bool = False) -> Iterator[Podman]:
+    """Podman and Buildah with the image, and with their cgroups made by systemd or directly."""
+    home = Home("podman", systemd=systemd)
     # Limits that need no CAP_SYS_RESOURCE, locks that no other Podman has, and JSON in the log of
     # a runtime that this Podman does not know.
     (home.path / "containers.conf").write_text(
@@ -473,7 +508,7 @@ def podman_session(root_archive: Path) -> Iterator[Podman]:
         default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
         netns = "none"
         [engine]
-        cgroup_manager = "cgroupfs"
+        cgroup_manager = "{"systemd" if systemd else "cgroupfs"}"
         events_logger = "file"
         lock_type = "file"
         runtime_supports_json = ["lcpy"]
@@ -502,6 +537,12 @@ def podman_session(root_archive: Path) -> Iterator[Podman]:
         yield podman
     finally:
         home.leave()
+
+
+@pytest.fixture(scope="session")
+def podman_session(root_archive: Path) -> Iterator[Podman]:
+    with podman_of_root(root_archive) as podman:
+        yield podman
 
 
 @pytest.fixture

@@ -455,6 +455,16 @@ def test_files_as_properties(
     assert [(each.name, each.signature, each.value) for each in found] == wanted
 
 
+@pytest.mark.parametrize("weight", ["0", "1"])
+def test_an_idle_cgroup_is_idle_for_systemd(tmp_path: Path, weight: str) -> None:
+    """Whatever the kernel says of its weight."""
+    (tmp_path / "cpu.idle").write_text("1\n")
+    (tmp_path / "cpu.weight").write_text(weight + "\n")
+    (found,) = systemd_properties.of_files([str(tmp_path / "cpu.weight")], 252)
+    assert (found.name, found.value) == ("CPUWeight", 0)
+    assert systemd_properties.of_files([str(tmp_path / "cpu.weight")], 251) == []
+
+
 def test_what_an_old_systemd_does_not_know(tmp_path: Path) -> None:
     texts = {"cpu.max": "max 50000", "cpuset.cpus": "0", "cpu.weight": "0"}
     for name, text in texts.items():
