@@ -37,6 +37,8 @@ PACKAGES = (
     # what the tests use
     *("python3", "python3-venv", "busybox-static", "runc", "crun", "strace", "iproute2", "jq"),
     *("binutils", "gcc", "libc6-dev", "libseccomp2", "podman", "conmon", "netavark", "bats"),
+    # the engines, which tests/engines starts by themselves
+    *("docker.io", "containerd", "buildah"),
 )
 
 USER = "tester"
@@ -94,6 +96,7 @@ MASKED = (
     "tmp.mount",
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer"),
     *("podman-auto-update.timer", "podman-auto-update.service", "podman-restart.service"),
+    *("docker.socket", "docker.service", "containerd.service"),
 )
 
 
