@@ -189,7 +189,7 @@ def apply_capabilities(calls: "Calls", sets: Sets) -> None:
 
 
 def raise_ambient(calls: "Calls", sets: Sets) -> "list[str]":
-    """Set the ambient set, where the kernel allows it; return a warning for the others.
+    """Set the ambient set, where the kernel allows it; return a warning for each of the others.
 
     An ambient capability must be permitted and inheritable, and what `runc spec` writes asks for
     ambient ones that are not. Engines rely on that being no error.
@@ -197,10 +197,13 @@ def raise_ambient(calls: "Calls", sets: Sets) -> "list[str]":
     calls.at("ApplyCapabilities", "process.capabilities.ambient")
     calls.cap_ambient_clear_all()
     possible = sets.permitted & sets.inheritable
+    warnings = []
     for number in range(sets.ambient.bit_length()):
-        if (sets.ambient & possible) >> number & 1:
+        if not sets.ambient >> number & 1:
+            continue
+        if possible >> number & 1:
             calls.cap_ambient_raise(number)
-    beyond = sets.ambient & ~possible
-    if not beyond:
-        return []
-    return [f"can't raise ambient {names(beyond)}: not both permitted and inheritable"]
+        else:  # in runc's words, as far as callers match on them
+            why = "not both permitted and inheritable"
+            warnings.append(f"can't raise ambient capability {name(number)}: {why}")
+    return warnings

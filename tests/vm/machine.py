@@ -114,8 +114,8 @@ def _interruptible() -> Iterator[None]:
 def _fill(share: Path, command: list[str], user: bool) -> None:
     """Make what the machine finds on the share."""
     share.mkdir()
-    share.parent.chmod(0o711)  # the user inside reads here, too
-    share.chmod(0o755)
+    # For the user inside. Out here nobody comes as far: the directory above is closed.
+    share.chmod(0o777 if user else 0o755)
     copy = copy_checkout(share.parent / "tree")
     with tarfile.open(share / "tree.tar", "w") as archive:
         archive.add(copy, ".", filter=_as_roots)

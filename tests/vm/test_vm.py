@@ -1,7 +1,7 @@
 """Our other tests, inside a machine with cgroup v2, systemd and AppArmor: each a line of this run.
 
 The pytest inside writes down how each test ended (`inside.py`); this one hands its reports on as
-its own, as they come, under names that begin with the machine's release. A test that is skipped
+its own, as they come, under names that begin with the machine's. A test that is skipped
 there for a reason that is not in ``allowed_skips.txt`` has failed.
 
 This lane keeps both processors busy: it never runs beside a benchmark, or a test of a race.
@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.vm import image, machine
+from tests.vm import machine
 
 HERE = Path(__file__).resolve().parent
 
 # What is run where nothing is chosen: on one release what depends on cgroups, on who is init and on
-# security modules; on the other, whose Python, kernel and systemd are newer, what depends on these.
+# security modules, and as a user in a session of his own, what his systemd does for him; on the
+# other, whose Python, kernel and systemd are newer, what depends on these.
 # Left out are words, help and installation, which are the same everywhere, and what takes a minute
 # alone (the page of namespaces, the library from threads): all would take an hour.
 CHOSEN = {
@@ -31,6 +32,9 @@ CHOSEN = {
         --ignore=tests/cli/test_install.py --ignore=tests/cli/test_library.py
         --ignore=tests/cli/test_schemas.py --ignore=tests/cli/test_words.py
         --ignore=tests/spec/test_namespaces_page.py
+    """,
+    "bookworm-user": """
+        tests/isolation/test_cgroups_systemd.py
     """,
     "trixie": """
         tests/unit tests/isolation/test_cgroups_v2.py tests/isolation/test_cgroups_systemd.py
@@ -51,9 +55,9 @@ def allowed_skips() -> set[str]:
 class Reports:
     """Hands on what the pytest inside reports."""
 
-    def __init__(self, config: pytest.Config, release: str) -> None:
+    def __init__(self, config: pytest.Config, place: str) -> None:
         self._config = config
-        self._release = release
+        self._place = place
         self._allowed = allowed_skips()
         self._read: dict[Path, int] = {}
         self.running: dict[Path, str] = {}
@@ -95,8 +99,8 @@ class Reports:
         report = hook.pytest_report_from_serializable(config=self._config, data=data)
         self.seen.add(report.nodeid)
         file, line, name = report.location
-        report.nodeid = f"{self._release}/{report.nodeid}"
-        report.location = (f"{self._release}/{file}", line, f"{self._release}: {name}")
+        report.nodeid = f"{self._place}/{report.nodeid}"
+        report.location = (f"{self._place}/{file}", line, f"{self._place}: {name}")
         if report.skipped:
             report.longrepr = tuple(report.longrepr)  # JSON made a list of it
             reason = report.longrepr[2].removeprefix("Skipped: ")
@@ -108,10 +112,11 @@ class Reports:
 
 
 def run_inside(
-    capfd: pytest.CaptureFixture[str], config: pytest.Config, release: str, words: list[str]
+    capfd: pytest.CaptureFixture[str], config: pytest.Config, place: str, words: list[str]
 ) -> None:
     """Run pytest with the words in a machine; fail unless every test of it was heard of."""
-    reports = Reports(config, release)
+    release, _dash, user = place.partition("-")
+    reports = Reports(config, place)
     said: list[str] = []
 
     def watch(share: Path) -> None:
@@ -122,7 +127,9 @@ def run_inside(
     command = ["python", "-m", "tests.vm.inside", *words]
     try:
         with capfd.disabled():  # what is reported meanwhile is not this test's own output
-            code = machine.run(command, release=release, seconds=SECONDS, watch=watch)
+            code = machine.run(
+                command, release=release, user=bool(user), seconds=SECONDS, watch=watch
+            )
     except machine.MachineError as error:
         running = "\n".join(reports.running.values())
         pytest.fail(f"{error}\n--- the last tests that began:\n{running}", pytrace=False)
@@ -138,26 +145,24 @@ def run_inside(
         pytest.fail(f"no test failed, but: {last}", pytrace=False)
 
 
-def releases(config: pytest.Config) -> list[str]:
+def places(config: pytest.Config) -> list[str]:
     """One machine for what somebody has chosen; for the lane's own choice, each."""
     if config.getoption("inside", []) or config.getoption("selftest", False):
-        return [machine.RELEASE]
-    return list(image.RELEASES)
+        return [machine.RELEASE + ("-user" if config.getoption("user", False) else "")]
+    return list(CHOSEN)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test for each release."""
-    metafunc.parametrize("release", releases(metafunc.config))
+    """A test for each machine."""
+    metafunc.parametrize("place", places(metafunc.config))
 
 
 @pytest.mark.timeout(machine.SECONDS_TO_BOOT + SECONDS + 600)  # with an image to build
-def test_inside(
-    release: str, pytestconfig: pytest.Config, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_inside(place: str, pytestconfig: pytest.Config, capfd: pytest.CaptureFixture[str]) -> None:
     """The machine came up, and every test in there was run to its end and is reported above."""
     words = list(pytestconfig.getoption("inside", []))
     if pytestconfig.getoption("selftest", False):
         words = ["tests/vm/selftest.py"]
     elif not words or words[0].startswith("-"):
-        words = [*CHOSEN[release].split(), *words]
-    run_inside(capfd, pytestconfig, release, words)
+        words = [*CHOSEN[place].split(), *words]
+    run_inside(capfd, pytestconfig, place, words)
