@@ -12,8 +12,10 @@ from libcontainer_py.errors import StepError
 from libcontainer_py.linux.pathnames import dirname
 
 # Only CAP_SYS_ADMIN of the initial user namespace may set trusted attributes: a container can't
-# mark a directory of its host. (Without it, so with delegated cgroups, parents of ours stay.)
+# mark a directory of its host. Whoever lacks it marks what is his own, for himself alone (cgroup v2
+# has such attributes since Linux 5.7).
 MARK = "trusted.libcontainer_py"
+_USERS_MARK = "user.libcontainer_py"
 
 _ATTEMPTS = 64
 
@@ -62,19 +64,22 @@ def make(path: str, mountpoint: str) -> "list[str]":
 
 
 def _mark(directory: str) -> None:
-    try:
-        posix.setxattr(directory, MARK, b"1")
-    except OSError:
-        # Without the capability, or on a kernel without these attributes: the parent stays then.
-        return
+    for mark in (MARK, _USERS_MARK):
+        try:
+            posix.setxattr(directory, mark, b"1")
+            return
+        except OSError:
+            continue  # a kernel without any: the parent stays then
 
 
 def _is_marked(directory: str) -> bool:
-    try:
-        posix.getxattr(directory, MARK)
-    except OSError:
-        return False
-    return True
+    for mark in (MARK, _USERS_MARK):
+        try:
+            posix.getxattr(directory, mark)
+            return mark == MARK or posix.stat(directory).st_uid == posix.geteuid()
+        except OSError:
+            continue
+    return False
 
 
 def unmake(made: "list[str]") -> None:
