@@ -7,7 +7,10 @@ from libcontainer_py.cli.table import COMMANDS, GLOBAL, Command, Flag
 _MADE = r".\" Made by docs/generate.py from cli/table.py and cli/descriptions.py: change those."
 _FILES = (
     ("/run/lcpy", "the state of root's containers"),
-    ("$XDG_RUNTIME_DIR/lcpy", "the state of another user's"),
+    (
+        "$XDG_RUNTIME_DIR/lcpy",
+        "the state of another user's, also where he is root of a user namespace",
+    ),
 )
 
 

@@ -403,7 +403,8 @@ class Runtime:
     """Creates containers and finds them again: the state below one directory.
 
     Args:
-        root: the directory; ``/run/lcpy``, or ``$XDG_RUNTIME_DIR/lcpy`` when not root
+        root: the directory; ``/run/lcpy``, or ``$XDG_RUNTIME_DIR/lcpy`` for who is not root, or
+            root of a user namespace alone
         systemd_cgroup: let systemd make the cgroups of new containers, as scopes; their
             `cgroupsPath` is ``slice:prefix:name`` then
         systemd_properties: let annotations ``org.systemd.property.NAME`` of config.json set any

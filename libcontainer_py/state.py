@@ -68,13 +68,28 @@ _MAX_ID = 255  # NAME_MAX: it is a directory's name
 
 
 def default_root() -> str:
-    """Where the state lies unless `--root` says otherwise."""
-    if posix.geteuid() == 0:
-        return "/run/lcpy"
+    """Where the state lies unless `--root` says otherwise.
+
+    Who is root in a user namespace alone is some user outside (rootless Podman makes itself root
+    before it runs us): then it is where that user's is.
+    """
     directory = posix.environ.get(b"XDG_RUNTIME_DIR")
+    if posix.geteuid() == 0 and not (directory and _is_users_root()):
+        return "/run/lcpy"
     if not directory:
         raise Error("XDG_RUNTIME_DIR is not set: say with --root where the state shall lie")
     return directory.decode("utf-8", "surrogateescape") + "/lcpy"
+
+
+def _is_users_root() -> bool:
+    """Tell whether we are root in a user namespace, and not by a login there ($USER), as runc."""
+    if posix.environ.get(b"USER") == b"root":
+        return False
+    fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
+    finally:
+        posix.close(fd)
 
 
 def check_id(container_id: str) -> str:

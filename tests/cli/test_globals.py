@@ -4,10 +4,13 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.conftest import CHECKOUT
 
 if TYPE_CHECKING:
     from tests.conftest import Bundle, Lcpy
@@ -127,3 +130,27 @@ def test_without_systemd_nothing_is_made(lcpy: "Lcpy", bundle: "Bundle") -> None
     assert "connect to systemd at /run/systemd/private: no such file or directory" in done.stderr
     assert "this host does not run systemd" in done.stderr
     assert not lcpy.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("mapped", "environment", "root"),
+    [
+        (False, {"XDG_RUNTIME_DIR": "/there"}, "/run/lcpy"),
+        (False, {}, "/run/lcpy"),
+        (True, {"XDG_RUNTIME_DIR": "/there"}, "/there/lcpy"),
+        (True, {"XDG_RUNTIME_DIR": "/there", "USER": "user"}, "/there/lcpy"),
+        (True, {"XDG_RUNTIME_DIR": "/there", "USER": "root"}, "/run/lcpy"),
+        (True, {}, "/run/lcpy"),
+    ],
+)
+def test_where_the_state_is_by_default(
+    mapped: bool, environment: dict[str, str], root: str
+) -> None:
+    """Root of a user namespace alone, as rootless Podman's: a user, unless $USER says root."""
+    script = "from libcontainer_py import state; print(state.default_root())"
+    namespace = ["unshare", "--user", "--map-root-user"] if mapped else []
+    argv = [*namespace, sys.executable, "-c", script]
+    done = subprocess.run(
+        argv, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, root + "\n", "")
