@@ -39,18 +39,28 @@ class CgroupMount:
         path: the container's cgroup in it, on the host
         mountpoint: where the host has it mounted
         aliases: names that shall be symbolic links to `name`: ``("cpu", "cpuacct")``
+        whole: a container without a cgroup namespace sees all of the hierarchy, and not its own
+            part alone: there it is where /proc/self/cgroup says
     """
 
-    __slots__ = ("aliases", "mountpoint", "name", "options", "path")
+    __slots__ = ("aliases", "mountpoint", "name", "options", "path", "whole")
 
     def __init__(
-        self, name: str, options: str, path: str, mountpoint: str, aliases: "tuple[str, ...]"
+        self,
+        name: str,
+        options: str,
+        path: str,
+        mountpoint: str,
+        aliases: "tuple[str, ...]",
+        *,
+        whole: bool = False,
     ) -> None:
         self.name = name
         self.options = options
         self.path = path
         self.mountpoint = mountpoint
         self.aliases = aliases
+        self.whole = whole
 
 
 class Entrance:

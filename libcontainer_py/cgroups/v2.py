@@ -239,7 +239,9 @@ class V2(Cgroups):
         remove([self._path])
 
     def mounts(self) -> "list[CgroupMount]":
-        return [CgroupMount(UNIFIED, "", self._path, self.mountpoint, ())]
+        # As with runc; but a user who is not root has a part of it that he may write to.
+        whole = posix.geteuid() == 0 and in_initial_user_namespace()
+        return [CgroupMount(UNIFIED, "", self._path, self.mountpoint, (), whole=whole)]
 
 
 def _delegated_files() -> "list[str]":

@@ -39,7 +39,9 @@ def mount_cgroup(
 
     In a cgroup namespace the hierarchies themselves are mounted: the namespace shows no more than
     the container's part. Else, and where the kernel does not allow it, the container's own
-    directory of each is bound, so that it sees neither the host's tree nor its neighbours.
+    directory of each is bound, so that it sees neither the host's tree nor its neighbours. (But v2,
+    for who has the host's cgroup namespace: whole, and bound, because a new mount from in there
+    would change the options of the host's.)
 
     A container without cgroups of its own, whose caller may make none, has nothing to be bound. If
     not even a cgroup namespace hides the caller's, it gets an empty directory that is read-only:
@@ -96,7 +98,9 @@ def _hierarchy(
     """One hierarchy as a detached mount: new, with the one options, or bound, with the others."""
     tree = _new(fstype, target, new, field) if in_namespace else None
     if tree is None:
-        tree = clone_tree(CWD, hierarchy.path, recursive=True)
+        whole = hierarchy.whole and not in_namespace
+        path = hierarchy.mountpoint if whole else hierarchy.path
+        tree = clone_tree(CWD, path, recursive=True)
         set_bind_flags(tree, bound, field)
     return tree
 

@@ -255,8 +255,9 @@ def test_podman_and_limits(podman: Podman) -> None:
 
 def test_docker_out_of_memory_and_again(docker: Docker) -> None:
     """One that is killed for its memory, and one that is started at once in the same unit."""
-    words = ("--network=none", "--memory=20m", "--name=hungry", "bb", "tail", "/dev/zero")
-    docker("run", *words, code=137)
+    # Its shim must have begun to watch, by whatever runtime.
+    hungry = ("--network=none", "--memory=20m", "--name=hungry", "bb", "sh", "-c")
+    docker("run", *hungry, "sleep 3; exec tail /dev/zero", code=137)
     state = docker.state("hungry")
     assert (state["Status"], state["ExitCode"], state["OOMKilled"]) == ("exited", 137, True)
 

@@ -163,6 +163,25 @@ def test_cgroup_v2_alone(root: Path, unified: "list[CgroupMount]", namespace: bo
     assert "cgroup.procs" in names
 
 
+def test_the_whole_of_cgroup_v2(root: Path, unified: "list[CgroupMount]") -> None:
+    """The host's tree, as /proc/self/cgroup says it; and the host's mount keeps its options."""
+    before = mount_at(str(V2))
+    unified[0].whole = True
+    name = own_name(unified[0])
+
+    def look() -> Any:
+        enter(unified)
+        build(root, cgroup("ro"), cgroups=unified)
+        inside = "cgroup.procs" in os.listdir(f"/sys/fs/cgroup{name}")
+        return mount_at("/sys/fs/cgroup"), inside
+
+    seen, inside = in_child(look, CLONE_NEWNS | CLONE_NEWPID)
+
+    assert (seen["type"], seen["root"], inside) == ("cgroup2", "/", True)
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(seen["flags"])
+    assert mount_at(str(V2)) == before
+
+
 @pytest.mark.parametrize("namespace", ["none", "of the user namespace", "of the host"])
 @pytest.mark.parametrize("version", ["hierarchies", "unified"])
 def test_in_a_user_namespace(request: pytest.FixtureRequest, version: str, namespace: str) -> None:
