@@ -38,8 +38,12 @@ def readonly_paths(paths: "list[str]") -> None:
 
 
 def mask_paths(paths: "list[str]", label: str = "") -> None:
-    """Mask each of `linux.maskedPaths`; `label` is `linux.mountLabel`."""
-    _each(lambda path: mask_path(path, label), paths, "linux.maskedPaths", "mask")
+    """Mask each of `linux.maskedPaths`, once; `label` is `linux.mountLabel`."""
+    covers = Covers(label)
+    try:
+        _each(covers.mask_path, paths, "linux.maskedPaths", "mask")
+    finally:
+        covers.close()
 
 
 def readonly_path(path: str) -> None:
@@ -58,27 +62,66 @@ def readonly_path(path: str) -> None:
         posix.close(target)
 
 
-def mask_path(path: str, label: str = "") -> None:
-    """Cover a directory with an empty read-only tmpfs, anything else with the null device.
+class Covers:
+    """What paths are masked with: one empty read-only tmpfs, and the null device.
 
-    One that is missing is no error; one that can't be masked is.
+    Attributes:
+        label: the tmpfs's, by SELinux
     """
-    target = _open(path)
-    if target is None:
-        return
-    try:
-        is_directory = stat.S_ISDIR(posix.fstat(target).st_mode)
-        tree = _empty_directory(target, label) if is_directory else _null_device()
+
+    __slots__ = ("_empty", "_null", "label")
+
+    def __init__(self, label: str = "") -> None:
+        self.label = label
+        self._empty = self._null = -1
+
+    def mask_path(self, path: str) -> None:
+        """Cover a directory with the tmpfs, anything else with the device.
+
+        One that is missing is no error; one that can't be masked is.
+        """
+        target = _open(path)
+        if target is None:
+            return
         try:
-            attach(tree, target)
+            if stat.S_ISDIR(posix.fstat(target).st_mode):
+                self._mask_directory(target)
+            else:
+                if self._null < 0:
+                    self._null = _null_device()
+                _attach_copy(self._null, target)
         finally:
-            posix.close(tree)
+            posix.close(target)
+
+    def _mask_directory(self, target: int) -> None:
+        if self._empty >= 0:
+            _attach_copy(self._empty, target)
+            return
+        # The first one is the tmpfs itself: what is not attached yet, older kernels do not copy.
+        self._empty = _empty_directory(target, self.label)
+        attach(self._empty, target)
+
+    def close(self) -> None:
+        """Close what is open; what is masked stays so."""
+        for fd in (self._empty, self._null):
+            if fd >= 0:
+                posix.close(fd)
+
+
+def _attach_copy(source: int, target: int) -> None:
+    tree = clone_tree(source, "")
+    try:
+        attach(tree, target)
     finally:
-        posix.close(target)
+        posix.close(tree)
 
 
 def _each(step: "Callable[[str], None]", paths: "list[str]", field: str, what: str) -> None:
+    done = set()
     for index, path in enumerate(paths):
+        if path in done:  # a second layer would hide nothing more
+            continue
+        done.add(path)
         try:
             step(path)
         except OSError as error:
@@ -111,7 +154,7 @@ def _empty_directory(target: int, label: str) -> int:
 
 
 def _null_device() -> int:
-    """Copy the container's own /dev/null, after proof by descriptor that it is one.
+    """Open the container's own /dev/null, after proof by descriptor that it is one.
 
     The image, or a neighbour, may have put something else there, to have it mounted over what was
     to be hidden (CVE-2025-31133). The host's own node would be no better source: a container could
@@ -122,14 +165,12 @@ def _null_device() -> int:
         null = open_in_root(root, "/dev/null", posix.O_NOFOLLOW)
     finally:
         posix.close(root)
-    try:
-        status = posix.fstat(null)
-        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL:
-            raise StepError(
-                None,
-                errno.ENODEV,
-                hint="the container's /dev/null is not the null device",
-            )
-        return clone_tree(null, "")
-    finally:
+    status = posix.fstat(null)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL:
         posix.close(null)
+        raise StepError(
+            None,
+            errno.ENODEV,
+            hint="the container's /dev/null is not the null device",
+        )
+    return null

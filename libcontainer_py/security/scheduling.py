@@ -47,7 +47,9 @@ _HINTS = {
     # A new cgroup of v1 has no real-time budget at all.
     "SCHED_FIFO": "it needs CAP_SYS_NICE, and with cgroup v1 linux.resources.cpu.realtimeRuntime",
     "SCHED_RR": "it needs CAP_SYS_NICE, and with cgroup v1 linux.resources.cpu.realtimeRuntime",
-    "SCHED_DEADLINE": "it needs CAP_SYS_NICE, and a cpuset of all CPUs",
+    # A cpuset of some CPUs; "AllowedCPUs" is runc's word for it, and systemd's.
+    "SCHED_DEADLINE": "it needs CAP_SYS_NICE, and such a process scheduler can't be used"
+    " together with AllowedCPUs: linux.resources.cpu.cpus",
 }
 
 

@@ -336,24 +336,18 @@ def docker(docker_session: Docker) -> Iterator[Engine]:
     yield from docker_session.guarded()
 
 
-@contextlib.contextmanager
-def remapped_dockerd(root_archive: Path, ids: Path, *, systemd: bool = False) -> Iterator[Docker]:
-    """Run a dockerd with --userns-remap: its containers' root is the host's user 100000."""
+@pytest.fixture(scope="session")
+def remapped_session(
+    root_archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Docker]:
     # Subordinate ids for this dockerd alone, in a mount namespace of its own.
+    ids = tmp_path_factory.mktemp("ids") / "subid"
     ids.write_text("daemon:100000:65536\n")
     script = 'mount --bind "$0" /etc/subuid; mount --bind "$0" /etc/subgid; exec "$@"'
     before = ("unshare", "--mount", "sh", "-ec", script, str(ids))
     for name in ("/etc/subuid", "/etc/subgid"):
         assert Path(name).is_file(), f"{name} is missing: ./dev setup engines"
-    with dockerd(root_archive, "--userns-remap=daemon", before=before, systemd=systemd) as docker:
-        yield docker
-
-
-@pytest.fixture(scope="session")
-def remapped_session(
-    root_archive: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Docker]:
-    with remapped_dockerd(root_archive, tmp_path_factory.mktemp("ids") / "subid") as docker:
+    with dockerd(root_archive, "--userns-remap=daemon", before=before) as docker:
         yield docker
 
 

@@ -224,6 +224,7 @@ def test_a_read_only_root_keeps_its_mounts_writable(root: Path) -> None:
 def test_read_only_and_masked_paths(root: Path) -> None:
     (root / "secret").mkdir()
     (root / "secret/key").write_text("hidden", encoding="utf-8")
+    (root / "too").mkdir()
     (root / "file").write_text("hidden", encoding="utf-8")
     (root / "still").mkdir()
 
@@ -231,8 +232,10 @@ def test_read_only_and_masked_paths(root: Path) -> None:
         build(root, [PROC, DEV])
         with sealed():
             masks.readonly_paths(["/proc/sys", "/still", "/not/there"])
-            masks.mask_paths(["/proc/meminfo", "/secret", "/file", "/missing", "/secret"])
+            masks.mask_paths(["/proc/meminfo", "/secret", "/file", "/missing", "/secret", "/too"])
         return {
+            "mounts": Path("/proc/self/mountinfo").read_text(encoding="utf-8").count(" /secret "),
+            "devices": [os.stat(path).st_dev for path in ("/secret", "/too")],
             "proc/sys": mount_at("/proc/sys")["flags"],
             "still": mount_at("/still")["flags"],
             "secret": [os.listdir("/secret"), mount_at("/secret")["flags"]],
@@ -246,6 +249,8 @@ def test_read_only_and_masked_paths(root: Path) -> None:
     assert "ro" in seen["still"]
     assert seen["secret"][0] == []
     assert "ro" in seen["secret"][1]
+    assert seen["mounts"] == 1  # though it is named twice
+    assert len(set(seen["devices"])) == 1  # of one filesystem
     assert seen["file"] == ["", os.makedev(1, 3)]
     assert seen["meminfo"] == os.makedev(1, 3)
 

@@ -164,7 +164,8 @@ def test_who_may_not_is_told_what_it_takes() -> None:
         after(change, sched_getattr)
     assert caught.value.text == (
         "setupScheduler: process.scheduler: SCHED_DEADLINE: operation not permitted "
-        "(it needs CAP_SYS_NICE, and a cpuset of all CPUs)"
+        "(it needs CAP_SYS_NICE, and such a process scheduler can't be used together with "
+        "AllowedCPUs: linux.resources.cpu.cpus)"
     )
 
 

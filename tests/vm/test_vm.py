@@ -40,6 +40,7 @@ CHOSEN = {
         tests/unit tests/isolation/test_cgroups_v2.py tests/isolation/test_cgroups_systemd.py
         tests/isolation/test_joins.py tests/isolation/test_mount_userns.py
         tests/cli/test_imports.py tests/cli/test_audited.py tests/cli/test_life.py
+        tests/spec/test_apparmor.py tests/spec/test_rootless.py
         tests/attacks/test_trap_rootfs.py
     """,
 }
