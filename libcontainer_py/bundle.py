@@ -37,6 +37,8 @@ _NOT_RECORDED = (
     f"{_PACKAGE}.namespaces.maps",
     f"{_PACKAGE}.namespaces.procfs",
     f"{_PACKAGE}.namespaces.sources",
+    f"{_PACKAGE}.network.netdevices",
+    f"{_PACKAGE}.network.rtnetlink",
     f"{_PACKAGE}.security.scheduling",
     f"{_PACKAGE}.security.seccomp_enosys",
     f"{_PACKAGE}.security.seccomp_library",

@@ -58,6 +58,31 @@ WORDS: "Mapping[int, str]" = {
 }
 
 
+# The same for signals: how they name who was ended by one.
+SIGNALS: "Mapping[int, str]" = {
+    1: "hangup",
+    2: "interrupt",
+    3: "quit",
+    4: "illegal instruction",
+    6: "aborted",
+    7: "bus error",
+    8: "floating point exception",
+    9: "killed",
+    11: "segmentation fault",
+    13: "broken pipe",
+    14: "alarm clock",
+    15: "terminated",
+    31: "bad system call",
+}
+
+
+def ended(code: int) -> str:
+    """Say how a process ended: its exit code, or the negative of the signal that ended it."""
+    if code >= 0:
+        return f"exit status {code}"
+    return f"signal: {SIGNALS.get(-code) or f'signal {-code}'}"
+
+
 def words(errno: int) -> str:
     """Say an errno in words, without asking the C library (see `WORDS`)."""
     return WORDS.get(errno) or f"errno {errno}"

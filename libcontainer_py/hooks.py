@@ -12,7 +12,7 @@ import fcntl
 import posix
 
 from libcontainer_py import jsontext
-from libcontainer_py.errors import StepError, quoted, shown, words
+from libcontainer_py.errors import StepError, ended, quoted, shown, words
 from libcontainer_py.linux.flags import (
     F_ADD_SEALS,
     F_SEAL_GROW,
@@ -136,7 +136,7 @@ def _run(hook: "dict[str, Any]", state: bytes, cwd: "str | None") -> str:
             return "its exit status is lost: SIGCHLD is ignored here"
         if status == 0:
             return ""
-        how = f"exit status {status}" if status > 0 else f"signal: {-status}"
+        how = ended(status)
         text = posix.pread(said, _SAID_MAX, 0).decode("utf-8", "replace").strip()
         return f"{how}, output: {quoted(text)}" if text else how
     finally:

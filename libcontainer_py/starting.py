@@ -5,7 +5,7 @@ import posix
 import time
 
 from libcontainer_py import state as states
-from libcontainer_py.errors import StepError, WrongState, shown
+from libcontainer_py.errors import StepError, WrongState, ended, shown
 from libcontainer_py.state import CREATED, RUNNING, STOPPED, StateDir
 from libcontainer_py.syncpipe.records import HOOK_ENDED, RECORD_SIZE, START_HOOK, STARTED, step_at
 
@@ -98,7 +98,7 @@ def _ended(status: int) -> str:
         code = posix.waitstatus_to_exitcode(status)
     except (ValueError, OverflowError):
         return "a status that is none"
-    return f"signal: {-code}" if code < 0 else f"exit status {code}"
+    return ended(code)
 
 
 def _seconds(record: "dict[str, Any]") -> "float | None":

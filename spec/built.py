@@ -10,10 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FIELDS = (
-    "linux.netDevices",
-    "linux.intelRdt",
-)
+FIELDS = ("linux.intelRdt",)
 
 
 def check(config: "dict[str, Any]") -> None:

@@ -13,6 +13,7 @@ leaves it open; stricter than runc, because something else than asked would be d
 - a clock that the kernel has no offset for (runc writes any name, and the kernel says EINVAL)
 - additionalGids that a new user namespace does not map, also where runc would leave them out
   because it is not root
+- two network devices that are to have one name (the kernel would refuse the second, in the middle)
 - duplicate rlimits (the specification; runc lets the last one win)
 - a kernel.domainname in sysctl that is not the domainname (crun refuses it, too)
 """
@@ -434,16 +435,28 @@ def personality(linux: "Object", warnings: "list[str]") -> None:
 
 
 def net_devices(devices: "Object", kinds: "set[str]") -> None:
-    """Names are what the kernel takes (dev_valid_name), and there is a namespace to move to."""
+    """Names are what the kernel takes (dev_valid_name), and there is a namespace to move to.
+
+    A new name may be a template, ``eth%d``, from which a free one is made.
+    """
     if devices and "network" not in kinds:
         raise ConfigError("needs a network namespace", "linux.netDevices")
+    inside: dict[str, str] = {}
     for key, device in devices.items():
         field = f"linux.netDevices[{quoted(key)}]"
         if not _is_interface(key):
             raise ConfigError("is no name of a network device", field)
         name = device.get("name")
-        if name and not _is_interface(name):
-            raise ConfigError(f"{quoted(name)} is no name of a network device", f"{field}.name")
+        if name:
+            field = f"{field}.name"
+            if not _is_interface(name):
+                raise ConfigError(f"{quoted(name)} is no name of a network device", field)
+            if name.count("%") > 1 or "%" in name.replace("%d", ""):
+                raise ConfigError(f'{quoted(name)} has a "%" that is not its one "%d"', field)
+        other = inside.setdefault(name or key, key)
+        if other != key and "%" not in (name or key):
+            what = f"{quoted(other)} is to have the name {quoted(name or key)} already"
+            raise ConfigError(what, field)
 
 
 def _is_interface(name: str) -> bool:

@@ -19,6 +19,7 @@ from libcontainer_py.hooks import (
 )
 from libcontainer_py.linux.flags import (
     CLONE_NEWCGROUP,
+    CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWPID,
     CLONE_NEWTIME,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from libcontainer_py.namespaces.console import Console
     from libcontainer_py.namespaces.helper import Serving
     from libcontainer_py.namespaces.sendfd import FdSocket
+    from libcontainer_py.network.netdevices import NetDevices
     from libcontainer_py.syncpipe.pipe import SyncPipe
 
 
@@ -202,6 +204,7 @@ def _exec(
     child = Child(pipe, cgroups)
     start.go = start.status = start.hook_state = -1
     serving: Serving | None = None
+    devices: NetDevices | None = None
     ours = False  # the cgroups: a name that is in use already is another container's
     try:
         # 2. The child inherits its end of the sync pipe, and both FIFOs of `start`.
@@ -232,8 +235,13 @@ def _exec(
         if cgroups.made_late:
             directory.write_cgroups(record["cgroups"])
 
-        # 5. The maps of its user namespace.
-        child.tell({"go": True} | _identity(child, start))
+        # 5. The maps of its user namespace; the host's network devices that become its own.
+        identity = _identity(child, start)
+        if linux.get("netDevices"):
+            devices = _net_devices(child)
+            with During("setupNetworkDevices", "linux.netDevices"):
+                devices.move(linux["netDevices"])
+        child.tell({"go": True} | identity)
 
         # 6. Who makes the mounts that it can't make itself.
         if start.sources:
@@ -289,6 +297,8 @@ def _exec(
         return Created(child.pid, child.pidfd, warnings, console.master if console else -1)
     except BaseException as error:
         _undo(child, cgroups if ours else None, error)
+        if devices is not None:
+            devices.give_back(error)
         for warning in run_poststop(record):
             error.add_note(warning)
         if console is not None:
@@ -297,11 +307,28 @@ def _exec(
     finally:
         if serving is not None:
             serving.close()
+        if devices is not None:
+            devices.close()
         pipe.close()
         childs_end.close()
         for fd in (start.go, start.status, start.hook_state):
             if fd >= 0:
                 posix.close(fd)
+
+
+def _net_devices(child: Child) -> "NetDevices":
+    """Prepare to move devices: by a socket of the child's network namespace, and one of ours."""
+    from libcontainer_py.namespaces import helper
+    from libcontainer_py.network import netdevices
+
+    def answer(_request: int) -> int:
+        return netdevices.open_socket()
+
+    with During("setupNetworkDevices", "linux.netDevices"):
+        with helper.Serving(child.pidfd, CLONE_NEWNET, answer) as serving:
+            inside = helper.ask(serving.pipe, 0)
+        assert inside is not None
+        return netdevices.NetDevices(inside)
 
 
 def _serve_sources(child: Child, start: InitConfig) -> "Serving":
@@ -355,7 +382,7 @@ def _run_create_container(
     from libcontainer_py.namespaces import helper
 
     def work() -> None:
-        run_hooks("createContainer", hooks, state, start.bundle)
+        run_hooks("createContainer", hooks, state, start.rootfs)
 
     flags = (start.namespaces | start.joined) & ~(CLONE_NEWPID | CLONE_NEWTIME)
     with During("createContainer", "hooks.createContainer"):
@@ -548,6 +575,8 @@ def _refuse_ours(start: InitConfig) -> None:
 def _asked_of(config: "dict[str, Any]", kind: str) -> "list[str]":
     """List the fields that set something of a namespace of this kind."""
     fields = [name for name in ("hostname", "domainname") if kind == "uts" and config.get(name)]
+    if kind == "network" and _linux(config).get("netDevices"):
+        fields.append("linux.netDevices")
     prefixes = _SYSCTLS.get(kind, ())
     keys = _linux(config).get("sysctl") or {}
     return fields + [f"linux.sysctl[{quoted(key)}]" for key in keys if key.startswith(prefixes)]

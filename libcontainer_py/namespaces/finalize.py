@@ -159,10 +159,15 @@ def _set_labels(calls: FinishList, start: ProcessConfig) -> None:
     calls.call("close", start.procfs)
 
 
-def execv(calls: FinishList, start: ProcessConfig, environment: "dict[str, str]") -> None:
+def execv(
+    calls: FinishList, start: ProcessConfig, environment: "dict[str, str]", *, filtered: bool
+) -> None:
     """Find the program, as the container's user would, and record that it is to be run.
 
     A missing one is found out now.
+
+    Args:
+        filtered: the filter has been recorded
 
     Raises:
         StepError: it isn't there, or can't be run
@@ -174,7 +179,8 @@ def execv(calls: FinishList, start: ProcessConfig, environment: "dict[str, str]"
             posix.setgroups(groups)
     with AsUser(user.get("uid", 0), user.get("gid", 0), start.sets):
         program = look_path(process["args"][0], environment.get("PATH"))
-    filter_late(calls, start)
+    if not filtered:
+        filter_late(calls, start)
     calls.execve(program, process["args"], variables(environment))
 
 

@@ -24,6 +24,7 @@ from libcontainer_py.namespaces.finalize import (
     ProcessConfig,
     drop_privileges,
     execv,
+    filter_late,
     finalize_namespace,
     label_keyring,
     load_environment,
@@ -191,6 +192,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     hooks = config.get("hooks") or {}
     if hooks.get("createContainer") and not start.enters_pid_namespace:
         step.begin("createContainer", "hooks.createContainer")
+        posix.fchdir(root)  # as runc's are
         run_hooks("createContainer", hooks["createContainer"], whole(state_files["creating"]), None)
     step.begin("PivotRoot", "root.path")
     if not start.namespaces & CLONE_NEWNS:
@@ -235,12 +237,15 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
         lower_nproc(calls, process.get("rlimits") or [])
     calls.ready()
     calls.wait(also=(state,) if state >= 0 else ())
-    for index, hook in enumerate(hooks.get("startContainer") or ()):
+    start_hooks = hooks.get("startContainer") or ()
+    if start_hooks:
+        filter_late(calls, start)  # they are the image's programs, too
+    for index, hook in enumerate(start_hooks):
         # Without an `env` of its own it gets the container's, as from runc: it is inside.
         path = hook["path"]
         env = hook.get("env") or variables(environment)
         calls.hook(index, path, hook.get("args") or [path], env, state)
-    execv(calls, start, environment)
+    execv(calls, start, environment, filtered=bool(start_hooks))
     executable = finish.write_executable(calls.compile())
     status = posix.fstat(executable)
     step.begin("Finish")

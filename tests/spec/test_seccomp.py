@@ -123,6 +123,25 @@ def test_actions_that_kill(box: "Box", action: str, no_new_privs: bool) -> None:
     assert theirs.returncode == KILLED
 
 
+@no_new_privs
+def test_start_container_hooks_are_under_it(box: "Box", no_new_privs: bool) -> None:
+    """As with runc, however late it is loaded: they are the image's programs."""
+    under = denied(MKDIR, "KILL", process={"noNewPrivileges": no_new_privs})
+
+    def change(config: "Config") -> None:
+        under(config)
+        hook = {"path": "/bin/mkdir", "args": ["mkdir", "/dev/shm/x"]}
+        config["hooks"] = {"startContainer": [hook]}
+
+    done = box.run("true", change=change)
+    assert done.returncode == 1
+    hook = "startContainer: hooks.startContainer[0]: error running startContainer hook #0: "
+    assert f"{hook}/bin/mkdir: signal: bad system call" in done.stderr
+    theirs = box.run("true", change=change, runtime="runc")
+    assert theirs.returncode == 1
+    assert "signal: bad system call" in theirs.stderr
+
+
 @pytest.mark.parametrize("action", ["LOG", "ALLOW"])
 def test_actions_that_let_pass(box: "Box", action: str) -> None:
     default = "LOG" if action == "ALLOW" else "ALLOW"
