@@ -62,7 +62,7 @@ _TYPES = {
     "start_steps": list,
     "started": bool,
 }
-_TYPES_OR_NONE = {"oom_score_adj": int, "personality": str}
+_TYPES_OR_NONE = {"memory_policy": dict, "oom_score_adj": int, "personality": str}
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _MAX_ID = 255  # NAME_MAX: it is a directory's name
 

@@ -315,8 +315,12 @@ def ioprio_set(which: int, who: int, ioprio: int) -> None:
 
 def set_mempolicy(mode: int, nodes: bytes) -> None:
     """set_mempolicy(2); `nodes` is a mask of whole words of 64 bits, or empty."""
-    # The kernel takes one from the number of bits before it reads them.
-    syscall("set_mempolicy", mode, nodes or None, 8 * len(nodes) + 1)
+    syscall("set_mempolicy", mode, nodes or None, bits_of(nodes))
+
+
+def bits_of(nodes: bytes) -> int:
+    """Say how many bits such a mask has: the kernel takes one from the number before it reads."""
+    return 8 * len(nodes) + 1
 
 
 def prlimit_get(pid: int, resource: int) -> "tuple[int, int]":

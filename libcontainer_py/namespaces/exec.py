@@ -8,7 +8,7 @@ import posix
 
 from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
-from libcontainer_py.errors import ConfigError, During, quoted, words
+from libcontainer_py.errors import ConfigError, During, StepError, quoted, words
 from libcontainer_py.hooks import (
     in_memory,
     memory_file,
@@ -238,8 +238,8 @@ def _exec(
         # 5. The maps of its user namespace; the host's network devices that become its own.
         identity = _identity(child, start)
         if linux.get("netDevices"):
-            devices = _net_devices(child)
             with During("setupNetworkDevices", "linux.netDevices"):
+                devices = _net_devices(child)
                 devices.move(linux["netDevices"])
         child.tell({"go": True} | identity)
 
@@ -324,11 +324,14 @@ def _net_devices(child: Child) -> "NetDevices":
     def answer(_request: int) -> int:
         return netdevices.open_socket()
 
-    with During("setupNetworkDevices", "linux.netDevices"):
+    try:
         with helper.Serving(child.pidfd, CLONE_NEWNET, answer) as serving:
             inside = helper.ask(serving.pipe, 0)
         assert inside is not None
         return netdevices.NetDevices(inside)
+    except StepError as error:
+        error.hint = netdevices.HINTS.get(error.errno)
+        raise
 
 
 def _serve_sources(child: Child, start: InitConfig) -> "Serving":
@@ -474,6 +477,7 @@ def _record(start: InitConfig, cgroups: "Cgroups") -> "dict[str, Any]":
         "namespaces": start.namespaces | start.joined,
         "mount_namespace": bool(start.namespaces & CLONE_NEWNS),
         "seccomp": False,
+        "memory_policy": _linux(start.config).get("memoryPolicy"),
         "personality": (_linux(start.config).get("personality") or {}).get("domain"),
         "no_new_keyring": start.no_new_keyring,
         "oom_score_adj": start.process.get("oomScoreAdj"),

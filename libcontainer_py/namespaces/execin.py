@@ -350,6 +350,7 @@ def _setns_config(
     start.init_pidfd = init_pidfd
     start.namespaces = record["namespaces"]
     start.chroot = not record["mount_namespace"]
+    start.memory_policy = record["memory_policy"]
     start.personality = PERSONALITIES[record["personality"]] if record["personality"] else None
     start.no_new_keyring = record["no_new_keyring"]
     # One that does not say how dear it is to the OOM killer is as dear as the first one.

@@ -32,7 +32,7 @@ from libcontainer_py.syncpipe.pipe import as_step_error, error_message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from libcontainer_py.cgroups.interface import Entrance
     from libcontainer_py.syncpipe.pipe import SyncPipe
@@ -49,6 +49,7 @@ class SetnsConfig(ProcessConfig):
         "ids",
         "init_pidfd",
         "initial_cpus",
+        "memory_policy",
         "namespaces",
         "no_new_keyring",
         "oom_score_adj",
@@ -65,6 +66,7 @@ class SetnsConfig(ProcessConfig):
     ids: "tuple[int, int] | None"  # who to be in its user namespace, if it has one
     entrance: "Entrance | None"
     initial_cpus: "list[int]"  # to begin on, before it is in the cgroups; none: on all
+    memory_policy: "dict[str, Any] | None"
     personality: "int | None"
     no_new_keyring: bool
     oom_score_adj: "int | None"
@@ -101,6 +103,10 @@ def setns_list(start: SetnsConfig, pipe: int) -> "tuple[FinishList, list[str]]":
     if not start.no_new_keyring:
         label_keyring(start, calls)
         keyring.record_session_keyring(calls, start.container_id)
+    if start.memory_policy is not None:
+        from libcontainer_py.security import memorypolicy
+
+        memorypolicy.record_memory_policy(calls, start.memory_policy)
     if start.personality is not None:
         calls.at("Personality", "linux.personality")
         calls.call("personality", start.personality)

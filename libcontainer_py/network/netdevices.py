@@ -14,7 +14,6 @@ kernel's end for them as well.
 """
 
 import _socket
-import posix
 
 from libcontainer_py.errors import StepError, quoted, words
 from libcontainer_py.network.rtnetlink import IFA_F_PERMANENT, RT_SCOPE_UNIVERSE, Socket
@@ -25,9 +24,12 @@ if TYPE_CHECKING:
 
     from libcontainer_py.network.rtnetlink import Address, Link
 
+HINTS = {
+    1: "moving the host's devices takes CAP_NET_ADMIN over its network",
+    22: "the kernel keeps some where they are: bridges, and lo",
+}
 _EEXIST = 17
 _ENODEV = 19
-_EINVAL = 22
 _NUMBERS = 1000  # how many names are tried for eth%d
 
 
@@ -72,18 +74,13 @@ class NetDevices:
         # Before the move, which takes them from it; even setting it down takes those of IPv6.
         addresses = self._outside.addresses(link.index)
         name = self._free_name(new_name or link.name, f"{field}.name" if new_name else field)
-        namespace = self._inside.namespace()
         try:
-            self._outside.move(link.index, namespace, name)
+            self._outside.move(link.index, self._inside, name)
         except OSError as error:
             self._note_half_moved(link, addresses)
             what = f"move it to the container's network namespace, as {quoted(name)}"
-            hint = None
-            if error.errno == _EINVAL:
-                hint = "the kernel keeps some where they are: bridges, and lo"
-            raise StepError(None, error.errno or 0, what, field=field, hint=hint) from None
-        finally:
-            posix.close(namespace)
+            errno = error.errno or 0
+            raise StepError(None, errno, what, field=field, hint=HINTS.get(errno)) from None
         index = self._index_inside(name)
         self._moved.append((link, addresses, index))
         for address in filter(_goes_along, addresses):
@@ -136,11 +133,7 @@ class NetDevices:
                 error.add_note(f"and network device {name} did not come back: {reason}")
 
     def _give_back(self, link: "Link", addresses: "list[Address]", index: int) -> None:
-        namespace = self._outside.namespace()
-        try:
-            self._inside.move(index, namespace, link.name)
-        finally:
-            posix.close(namespace)
+        self._inside.move(index, self._outside, link.name)
         index = self._find(link.name).index
         for address in filter(_comes_back, addresses):
             try:

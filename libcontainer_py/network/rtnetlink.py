@@ -7,6 +7,7 @@ container to be made.
 import _socket
 import _struct as struct
 import fcntl
+import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,14 +131,6 @@ class Socket:
         """Give up the descriptor, to be handed on."""
         return self._socket.detach()
 
-    def namespace(self) -> int:
-        """Open the network namespace that the socket is of.
-
-        Raises:
-            OSError: EPERM without CAP_NET_ADMIN over it
-        """
-        return fcntl.ioctl(self._socket.fileno(), SIOCGSKNS)
-
     def find(self, name: str) -> "Link | None":
         """Find a device by its name, or by one of its other names (``ip link property``)."""
         body = struct.pack(_LINK, 0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, _name(name))
@@ -160,18 +153,26 @@ class Socket:
             found += reversed(of_family) if family == _socket.AF_INET6 else of_family
         return found
 
-    def move(self, index: int, namespace: int, name: str) -> None:
-        """Move a device to a network namespace, where it is down, and has this name.
+    def move(self, index: int, to: "Socket", name: str) -> None:
+        """Move a device to the network namespace of another socket, where it is down at first.
+
+        Args:
+            name: which it is to have there
 
         Raises:
-            OSError: EEXIST where that is taken. Then it may be there nevertheless: the kernel
-                renames it after the move, if its old name is free there
+            OSError: EEXIST where the name is taken. Then it may have been moved nevertheless: the
+                kernel renames it after that, if its old name is free there; EPERM without
+                CAP_NET_ADMIN over both namespaces
         """
-        self._set(
-            index,
-            attribute(IFLA_IFNAME, _name(name))
-            + attribute(IFLA_NET_NS_FD, namespace.to_bytes(4, "little")),
-        )
+        namespace = fcntl.ioctl(to._socket.fileno(), SIOCGSKNS)
+        try:
+            self._set(
+                index,
+                attribute(IFLA_IFNAME, _name(name))
+                + attribute(IFLA_NET_NS_FD, namespace.to_bytes(4, "little")),
+            )
+        finally:
+            posix.close(namespace)
 
     def set_master(self, index: int, master: int) -> None:
         """Make a device a port of a bridge or bond."""

@@ -8,6 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from libcontainer_py.namespaces.finish import FinishList
+
+_STEP, _FIELD = "setupMemoryPolicy", "linux.memoryPolicy"
+
 # include/uapi/linux/mempolicy.h
 MODES = {
     "MPOL_DEFAULT": 0,
@@ -33,16 +37,27 @@ def set_memory_policy(policy: "dict[str, Any]") -> None:
         StepError: EINVAL, the kernel lacks the mode, the machine or the cpuset the nodes, or the
             flags do not go with the mode
     """
+    mode, nodes = _numbers(policy)
+    try:
+        syscalls.set_mempolicy(mode, nodes)
+    except OSError as error:
+        raise StepError(_STEP, error.errno or 0, policy["mode"], field=_FIELD) from None
+
+
+def record_memory_policy(calls: "FinishList", policy: "dict[str, Any]") -> None:
+    """Record the same for the end: a second process has the first one's policy, as from runc."""
+    mode, nodes = _numbers(policy)
+    calls.at(_STEP, _FIELD, policy["mode"])
+    calls.call("set_mempolicy", mode, nodes or 0, syscalls.bits_of(nodes))
+
+
+def _numbers(policy: "dict[str, Any]") -> "tuple[int, bytes]":
+    """The mode with its flags, and the mask of the nodes."""
     mode = MODES[policy["mode"]]
     for name in policy.get("flags") or ():
         mode |= FLAGS[name]
     try:
         nodes = numberlist.parse(policy.get("nodes") or "")
     except ValueError as error:
-        raise ConfigError(str(error), "linux.memoryPolicy.nodes") from None
-    try:
-        syscalls.set_mempolicy(mode, numberlist.mask(nodes) if nodes else b"")
-    except OSError as error:
-        raise StepError(
-            "setupMemoryPolicy", error.errno or 0, policy["mode"], field="linux.memoryPolicy"
-        ) from None
+        raise ConfigError(str(error), _FIELD + ".nodes") from None
+    return mode, numberlist.mask(nodes) if nodes else b""

@@ -275,6 +275,19 @@ def test_the_first_ones_scheduler_is_config_jsons(make: Make) -> None:
     assert said == "7 0\nbest-effort: prio 6\n"
 
 
+def test_the_first_ones_memory_policy_is_config_jsons(make: Make) -> None:
+    """It has no place in `process`, and holds for a second one, too."""
+
+    def change(config: "Config") -> None:
+        flags = ["MPOL_F_RELATIVE_NODES"]
+        policy = {"mode": "MPOL_PREFERRED", "nodes": "0", "flags": flags}
+        config["linux"]["memoryPolicy"] = policy
+
+    see = "head -n 1 /proc/self/numa_maps | cut -d' ' -f2"
+    said = make(change).says("--", "sh", "-c", see)
+    assert said in ("prefer=relative:0\n", "prefer (many)=relative:0\n")
+
+
 # ── the filter ──────────────────────────────────────────────────────────────────────────────────
 
 # Calls of the finish list that come under a filter which no_new_privs does not put off.
