@@ -320,7 +320,10 @@ class SystemdV2(Scope, V2):
         entrance = super().exec_entrance(init_pid, sub)
         if not self.unit.user:
             return entrance
-        return UsersEntrance(entrance, self.unit, "/" + sub.get(UNIFIED, "").strip("/"))
+        own, door = self.paths[UNIFIED], self._door(init_pid, sub)
+        if not f"{door}/".startswith(f"{own}/"):
+            return entrance
+        return UsersEntrance(entrance, self.unit, door.removeprefix(own).rstrip("/") or "/")
 
     def _settled(self, resources: "Resources") -> "Resources":
         resources = super()._settled(resources)

@@ -146,14 +146,18 @@ class V2(Cgroups):
     def exec_entrance(self, init_pid: int, sub: "dict[str, str]") -> Entrance:
         from libcontainer_py.cgroups import doors
 
+        return Entrance([], *doors.open_unified(self._door(init_pid, sub)))
+
+    def _door(self, init_pid: int, sub: "dict[str, str]") -> str:
+        """Find the cgroup that a second process enters."""
+        from libcontainer_py.cgroups import doors
+
         for controller in sub:
             if controller != UNIFIED:
                 raise doors.unknown_controller(controller)
         if UNIFIED in sub:
-            path = doors.below(self._path, sub[UNIFIED])
-        else:
-            path = doors.present(self._path, init_pid)
-        return Entrance([], *doors.open_unified(path))
+            return doors.below(self._path, sub[UNIFIED])
+        return doors.present(self._path, init_pid)
 
     def pids(self, all: bool = False) -> "list[int]":
         return pids_below(self._path) if all else pids_of(self._path)

@@ -259,6 +259,35 @@ def test_a_template(device: str, devices: NetDevices, inside: int) -> None:
     assert there["link"] == "in1"
 
 
+def test_another_number(device: str, devices: NetDevices, inside: int) -> None:
+    """Where its own is taken in there."""
+    number = str(shown(device)["ifindex"])
+    ip("link", "add", "x", "index", number, "type", "bridge", inside=inside)
+    ip("address", "add", "10.157.0.1/24", "dev", device)
+    devices.move({device: {}})
+    assert addresses(device, inside) == ["10.157.0.1/24"]
+    devices.give_back(ValueError())
+    assert addresses(device) == ["10.157.0.1/24"]
+    assert shown("x", inside) is not None
+
+
+def test_an_address_that_the_container_can_not_have(
+    device: str, devices: NetDevices, inside: int
+) -> None:
+    """It is not left out in silence."""
+    off = "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6"
+    subprocess.run(["nsenter", f"--net=/proc/{inside}/ns/net", "sh", "-c", off], check=True)
+    ip("address", "add", "fd80::1/64", "dev", device, "nodad")
+    with pytest.raises(StepError) as caught:
+        devices.move({device: {}})
+    assert str(caught.value) == (
+        f'linux.netDevices["{device}"]: give it fd80::1/64 in the container: permission denied'
+    )
+    devices.give_back(caught.value)
+    assert addresses(device) == ["fd80::1/64"]
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_a_name_that_is_taken_is_found_out_before(
     device: str, devices: NetDevices, inside: int
 ) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import PREFIX, copy_checkout
+from tests.conftest import PATIENCE, PREFIX, copy_checkout
 
 if TYPE_CHECKING:
     from tests.conftest import Completed, Config
@@ -25,15 +26,23 @@ USER = 54321
 class Rootless:
     """The guarded command, run by that user, with a home of his own."""
 
-    def __init__(self, directory: Path, busybox_root: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        busybox_root: Path,
+        uid: int = USER,
+        run_directory: Path | None = None,
+    ) -> None:
+        self.uid = uid
         self.home = directory / "home"
-        self.run_directory = self.home / "run"
+        self.run_directory = run_directory or self.home / "run"
         self._busybox = busybox_root
         self._command = copy_checkout(directory / "checkout") / "tests/lcpy_audited.py"
         self._numbers = iter(range(1000))
         for path in (self.home, self.run_directory):
-            path.mkdir(mode=0o700)
-            os.chown(path, USER, USER)
+            if not path.is_dir():
+                path.mkdir(mode=0o700)
+                os.chown(path, uid, uid)
 
     def __call__(self, *words: "str | Path") -> "Completed":
         # The environment of the tests may be where he can't go.
@@ -45,8 +54,8 @@ class Rootless:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                user=USER,
-                group=USER,
+                user=self.uid,
+                group=self.uid,
                 extra_groups=[],
                 cwd=self.home,
                 env={"XDG_RUNTIME_DIR": str(self.run_directory), "HOME": str(self.home)},
@@ -62,7 +71,7 @@ class Rootless:
         path = self.home / f"bundle-{next(self._numbers)}"
         shutil.copytree(self._busybox, path / "rootfs", symlinks=True)
         for each in [path, *path.rglob("*")]:
-            os.chown(each, USER, USER, follow_symlinks=False)
+            os.chown(each, self.uid, self.uid, follow_symlinks=False)
         done = self("spec", "--rootless", "--bundle", path)
         assert done.returncode == 0, done.stderr
         config: dict[str, Any] = json.loads((path / "config.json").read_text())
@@ -132,6 +141,49 @@ def test_its_life(rootless: Rootless) -> None:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
     assert rootless("delete", container).returncode == 0
+
+
+@pytest.fixture
+def outside(busybox_root: Path, machine_unchanged: None) -> Iterator[Rootless]:
+    """A user who has a systemd of his own, but comes from outside of his session."""
+    try:
+        user = pwd.getpwnam("tester")
+    except KeyError:
+        pytest.skip("there is no user tester here")
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        Path(name).chmod(0o755)
+        made = Rootless(Path(name), busybox_root, user.pw_uid, Path(f"/run/user/{user.pw_uid}"))
+        yield made
+        made.delete_all()
+        assert made.left() == []
+
+
+def test_exec_where_the_first_process_has_moved(outside: Rootless) -> None:
+    """He may not move a process from our cgroup to his: his systemd does, and to the right place."""
+    script = (
+        "cd /sys/fs/cgroup; mkdir a; echo 1 >a/cgroup.procs; echo +pids >cgroup.subtree_control;"
+        " echo moved; sleep 60"
+    )
+
+    def change(config: "Config") -> None:
+        others = [each for each in config["mounts"] if each["destination"] != "/sys/fs/cgroup"]
+        own = {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}
+        config["mounts"] = [*others, own]
+        config["linux"]["resources"] = {"pids": {"limit": 20}}
+
+    bundle, container = outside.bundle("sh", "-c", script, change=change), outside.new_id()
+    done = outside("--systemd-cgroup", "run", "--detach", "--bundle", bundle, container)
+    assert done.returncode == 0, done.stderr
+    pid = json.loads(outside("state", container).stdout)["pid"]
+    scope = f"lcpy-{container}.scope"
+    end = time.monotonic() + 10 * PATIENCE
+    while not Path(f"/proc/{pid}/cgroup").read_text().rstrip().endswith(f"{scope}/a"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    for words in ([], ["--cgroup=/a"]):
+        done = outside("exec", *words, container, "cat", "/proc/self/cgroup")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "0::/a\n", "")
+    assert outside("delete", "--force", container).returncode == 0
 
 
 def test_exec_of_what_cannot_be_looked_at_from_outside(rootless: Rootless) -> None:
