@@ -125,6 +125,7 @@ def test_addresses_are_those_of_the_one_device_in_their_order(device: str) -> No
 
 def test_what_is_refused_is_an_errno(device: str) -> None:
     rtnl = Socket()
+    ip("link", "set", device, "down")  # else older kernels would rename none, whatever the name
     link = rtnl.find(device)
     assert link is not None
     with pytest.raises(OSError, match=r"^\[Errno 19\]"):

@@ -159,7 +159,7 @@ def outside(busybox_root: Path, machine_unchanged: None) -> Iterator[Rootless]:
 
 
 def test_exec_where_the_first_process_has_moved(outside: Rootless) -> None:
-    """He may not move a process from our cgroup to his: his systemd does, and to the right place."""
+    """He may not move a process from our cgroup to his: his systemd does, and to the right one."""
     script = (
         "cd /sys/fs/cgroup; mkdir a; echo 1 >a/cgroup.procs; echo +pids >cgroup.subtree_control;"
         " echo moved; sleep 60"
