@@ -239,7 +239,7 @@ def _exec(
         identity = _identity(child, start)
         if linux.get("netDevices"):
             with During("setupNetworkDevices", "linux.netDevices"):
-                devices = _net_devices(child)
+                devices = _net_devices(child, joined=bool(start.joined & CLONE_NEWNET))
                 devices.move(linux["netDevices"])
         child.tell({"go": True} | identity)
 
@@ -316,7 +316,7 @@ def _exec(
                 posix.close(fd)
 
 
-def _net_devices(child: Child) -> "NetDevices":
+def _net_devices(child: Child, *, joined: bool) -> "NetDevices":
     """Prepare to move devices: by a socket of the child's network namespace, and one of ours."""
     from libcontainer_py.namespaces import helper
     from libcontainer_py.network import netdevices
@@ -328,7 +328,7 @@ def _net_devices(child: Child) -> "NetDevices":
         with helper.Serving(child.pidfd, CLONE_NEWNET, answer) as serving:
             inside = helper.ask(serving.pipe, 0)
         assert inside is not None
-        return netdevices.NetDevices(inside)
+        return netdevices.NetDevices(inside, joined=joined)
     except StepError as error:
         error.hint = netdevices.HINTS.get(error.errno)
         raise

@@ -18,7 +18,7 @@ from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
 from libcontainer_py.errors import During, Error, StepError, WrongState
 from libcontainer_py.linux import syscalls
-from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWUSER
+from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
 from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.namespaces.child import Child
 from libcontainer_py.namespaces.clone import clone, refuse_threads
@@ -349,6 +349,12 @@ def _setns_config(
     start.container_id = directory.container_id
     start.init_pidfd = init_pidfd
     start.namespaces = record["namespaces"]
+    if _pid_namespace(record["pid"]) != _pid_namespace("self"):
+        # Also where it had none of its own, but was made from another one than ours.
+        start.namespaces |= CLONE_NEWPID
+    else:
+        # To join our own takes rights over it, which only root has.
+        start.namespaces &= ~CLONE_NEWPID
     start.chroot = not record["mount_namespace"]
     start.memory_policy = record["memory_policy"]
     start.personality = PERSONALITIES[record["personality"]] if record["personality"] else None
@@ -379,6 +385,13 @@ def _setns_config(
     initial = (process.get("execCPUAffinity") or {}).get("initial") or ""
     start.initial_cpus = parse_cpus(initial, "process.execCPUAffinity.initial")
     return start
+
+
+def _pid_namespace(process: "int | str") -> "tuple[int, int]":
+    """Tell which pid namespace a process is in; its pid, or ``self``."""
+    with During("joinNamespaces", "linux.namespaces"):
+        status = posix.stat(f"/proc/{process}/ns/pid")
+    return status.st_dev, status.st_ino
 
 
 def _root(record: "dict[str, Any]", init_pidfd: int) -> int:

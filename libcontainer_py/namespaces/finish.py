@@ -383,7 +383,8 @@ class FinishList:
         children will be.
         """
         self.at("joinNamespaces")
-        self.call("setns", pidfd, flags)
+        if flags:
+            self.call("setns", pidfd, flags)
         self.call("close", pidfd)
 
     def chroot(self, root: int) -> None:

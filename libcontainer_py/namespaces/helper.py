@@ -5,7 +5,7 @@ import posix
 
 from libcontainer_py.errors import StepError
 from libcontainer_py.linux import syscalls
-from libcontainer_py.linux.flags import CLONE_NEWUSER
+from libcontainer_py.linux.flags import CLONE_NEWUSER, PR_SET_DUMPABLE
 from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.namespaces import seal
 from libcontainer_py.namespaces.clone import clone
@@ -151,6 +151,9 @@ def _serve(
         seal.seal()  # its mount namespace is soon to be somebody else's
         error: BaseException | None = None
         try:
+            if flags & CLONE_NEWUSER:
+                # Else its root, if he sees us, might attach to us (CVE-2016-9962).
+                syscalls.prctl(PR_SET_DUMPABLE, 0)
             if flags:
                 syscalls.setns(pidfd, flags)
         except OSError as refused:

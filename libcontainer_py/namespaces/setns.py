@@ -8,7 +8,7 @@ devpts. What joins is the list, which holds no right of ours any more when the c
 import posix
 
 from libcontainer_py.linux import syscalls
-from libcontainer_py.linux.flags import AT_EMPTY_PATH, CLONE_NEWPID, PR_SET_DUMPABLE, SIG_SETMASK
+from libcontainer_py.linux.flags import AT_EMPTY_PATH, PR_SET_DUMPABLE, SIG_SETMASK
 from libcontainer_py.namespaces.finalize import (
     ProcessConfig,
     drop_privileges,
@@ -59,7 +59,7 @@ class SetnsConfig(ProcessConfig):
 
     container_id: str
     init_pidfd: int
-    namespaces: int  # the CLONE_NEW… flags of those that are not the host's
+    namespaces: int  # the CLONE_NEW… flags of those to join
     root: int  # a descriptor of the container's root
     chroot: bool  # it is not the root of its mount namespace
     host_uid: int  # its user, as the host sees him
@@ -95,7 +95,7 @@ def setns_list(start: SetnsConfig, pipe: int) -> "tuple[FinishList, list[str]]":
         calls.affinity(start.initial_cpus)
     if start.entrance is not None:
         calls.enter_cgroups(start.entrance.tasks)
-    calls.join_namespaces(start.init_pidfd, start.namespaces | CLONE_NEWPID)
+    calls.join_namespaces(start.init_pidfd, start.namespaces)
     if start.chroot:
         calls.chroot(start.root)
     if start.ids is not None:

@@ -10,7 +10,8 @@ Nobody moves it back when the container ends: that, too, the specification wants
 process in a network namespace, and the last who holds it open, the kernel gives physical devices to
 the initial one, under the names that they had in there, and destroys virtual ones. Only a container
 that could not be made gives back what it was given; where we are killed in between, it is the
-kernel's end for them as well.
+kernel's end for them as well. And nothing comes back from a namespace that was joined: who is in
+there can have put a device of his own in the place of the one that was moved.
 """
 
 import _socket
@@ -41,10 +42,15 @@ def open_socket() -> int:
 class NetDevices:
     """The devices that were moved into a container that is being made."""
 
-    __slots__ = ("_inside", "_moved", "_outside")
+    __slots__ = ("_inside", "_joined", "_moved", "_outside")
 
-    def __init__(self, inside: int) -> None:
-        """Take over a descriptor of `open_socket`, and open another here."""
+    def __init__(self, inside: int, *, joined: bool) -> None:
+        """Take over a descriptor of `open_socket`, and open another here.
+
+        Args:
+            joined: others are in the container's network namespace already
+        """
+        self._joined = joined
         self._inside = Socket(inside)
         self._outside = Socket()
         self._moved: list[tuple[Link, list[Address], int]] = []  # and its index inside
@@ -77,7 +83,8 @@ class NetDevices:
         try:
             self._outside.move(link.index, self._inside, name)
         except OSError as error:
-            self._note_half_moved(link, addresses)
+            if error.errno == _EEXIST:
+                self._note_half_moved(link, addresses)
             what = f"move it to the container's network namespace, as {quoted(name)}"
             errno = error.errno or 0
             raise StepError(None, errno, what, field=field, hint=HINTS.get(errno)) from None
@@ -116,8 +123,9 @@ class NetDevices:
 
     def _note_half_moved(self, link: "Link", addresses: "list[Address]") -> None:
         """Where its new name was taken in this very moment, it is moved, and not renamed."""
-        if self._outside.find(link.name) is None:
-            self._moved.append((link, addresses, self._index_inside(link.name)))
+        inside = self._inside.find(link.name)
+        if inside is not None and self._outside.find(link.name) is None:
+            self._moved.append((link, addresses, inside.index))
 
     def give_back(self, error: BaseException) -> None:
         """Undo the moves, because of an error, to which is added what stood in the way.
@@ -126,10 +134,14 @@ class NetDevices:
         """
         while self._moved:
             link, addresses, index = self._moved.pop()
+            name = quoted(link.name)
+            if self._joined:
+                error.add_note(f"and network device {name} stays where it was moved to")
+                continue
             try:
                 self._give_back(link, addresses, index)
             except OSError as also:
-                name, reason = quoted(link.name), words(also.errno or 0)
+                reason = words(also.errno or 0)
                 error.add_note(f"and network device {name} did not come back: {reason}")
 
     def _give_back(self, link: "Link", addresses: "list[Address]", index: int) -> None:

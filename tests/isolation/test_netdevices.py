@@ -77,7 +77,7 @@ def devices(inside: int) -> Iterator[NetDevices]:
         fd = helper.ask(serving.pipe, 0)
     os.close(pidfd)
     assert fd is not None
-    moving = NetDevices(fd)
+    moving = NetDevices(fd, joined=False)
     yield moving
     moving.close()
 
@@ -411,3 +411,19 @@ def test_what_can_not_come_back_is_said(device: str, devices: NetDevices, inside
         assert shown(f"{device}p") is not None
     finally:
         ip("link", "del", device)
+
+
+def test_nothing_comes_back_from_a_namespace_that_was_joined(
+    device: str, devices: NetDevices, inside: int
+) -> None:
+    """A neighbour there may have made one with its number, or renamed his to its name."""
+    devices._joined = True
+    devices.move({device: {}})
+    ip("link", "set", device, "down", inside=inside)
+    ip("link", "set", device, "name", "away", inside=inside)
+    ip("link", "add", device, "type", "bridge", inside=inside)  # the neighbour's
+    error = ValueError()
+    devices.give_back(error)
+    assert error.__notes__ == [f'and network device "{device}" stays where it was moved to']
+    assert shown("away", inside) is not None
+    assert shown(device) is None

@@ -295,7 +295,7 @@ def test_no_network_namespace(box: Box, device: str) -> None:
 def test_a_creation_that_fails_gives_it_back(
     box: Box, device: str, other: str, how: str, joined: bool
 ) -> None:
-    """With its name, its state and all its addresses."""
+    """With its name, its state and all its addresses. But not from where others are, too."""
     net = f"{other}/net"
 
     def fail(config: "Config") -> None:
@@ -309,6 +309,13 @@ def test_a_creation_that_fails_gives_it_back(
     (before,) = ip("address", "show", "dev", device)
     namespaces = [("network", net if joined else None)]
     change = given({device: {"name": "eth0"}, f"{device}p": {}}, *namespaces, then=fail)
+    if joined:
+        error = box.run("true", change=change).stderr
+        assert error.count("level=error") == 1
+        assert error.count("\n") == 3  # a note for each device
+        assert f'network device "{device}" stays where it was moved to' in error.replace("\\", "")
+        assert set(names(net)) == {"lo", "eth0", f"{device}p"}
+        return
     error = box.refused(change=change)
     assert "netDevices" not in error
     assert "come back" not in error
