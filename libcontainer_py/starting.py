@@ -7,7 +7,14 @@ import time
 from libcontainer_py import state as states
 from libcontainer_py.errors import StepError, WrongState, ended, shown
 from libcontainer_py.state import CREATED, RUNNING, STOPPED, StateDir
-from libcontainer_py.syncpipe.records import HOOK_ENDED, RECORD_SIZE, START_HOOK, STARTED, step_at
+from libcontainer_py.syncpipe.records import (
+    EXEC,
+    HOOK_ENDED,
+    RECORD_SIZE,
+    START_HOOK,
+    STARTED,
+    step_at,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +22,7 @@ if TYPE_CHECKING:
 
 _SIGKILL = 9
 _ASK_MILLISECONDS = 50
+_SECONDS_TO_END = 2.0
 _LONGEST = len(STARTED) + RECORD_SIZE
 
 
@@ -50,6 +58,13 @@ def _start(directory: StateDir, record: "dict[str, Any]") -> None:
             _signal.pidfd_send_signal(pidfd, _SIGKILL)
             what = "a hook ran past its specified timeout"
             raise StepError(START_HOOK, 0, what, field="hooks.startContainer")
+        failure = answer[len(STARTED) :]
+        if failure:
+            from libcontainer_py.linux.wait import wait_for_end
+
+            # What has failed says so on the container's standard error, too, and then ends. Whoever
+            # hears of it from us would kill it before.
+            wait_for_end(pidfd, _SECONDS_TO_END)
     finally:
         posix.close(pidfd)
     if not answer.startswith(STARTED):
@@ -57,7 +72,6 @@ def _start(directory: StateDir, record: "dict[str, Any]") -> None:
         if states.status(record) == STOPPED:
             raise WrongState("cannot start a container that has stopped")
         raise WrongState("cannot start an already running container")
-    failure = answer[len(STARTED) :]
     if failure:
         raise _start_failed(record["start_steps"], failure)
 
@@ -89,7 +103,8 @@ def _start_failed(steps: "list[Any]", failure: bytes) -> StepError:
         if name == START_HOOK:
             return StepError(START_HOOK, errno, what, field=field)
         return StepError(START_HOOK, 0, f"{what}: {_ended(errno)}", field=field)
-    return StepError(name, errno, f"exec {shown(what)}", field=field)
+    what = f"exec {shown(what)}" if name == EXEC else shown(what or "")
+    return StepError(name, errno, what, field=field)
 
 
 def _ended(status: int) -> str:

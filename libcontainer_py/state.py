@@ -85,7 +85,10 @@ def _is_users_root() -> bool:
     """Tell whether we are root in a user namespace, and not by a login there ($USER), as runc."""
     if posix.environ.get(b"USER") == b"root":
         return False
-    fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return False  # a kernel without user namespaces
     try:
         return posix.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
     finally:
@@ -394,7 +397,7 @@ def _is_record(state: "Any", container_id: str) -> bool:
         # The very types: a bool is an int for isinstance.
         and all(type(state.get(name)) is kind for name, kind in _TYPES.items())
         and all(
-            name in state and (state[name] is None or type(state[name]) is kind)
+            state.get(name) is None or type(state[name]) is kind
             for name, kind in _TYPES_OR_NONE.items()
         )
         and state["id"] == container_id

@@ -371,10 +371,10 @@ def resources(resources: "Object", warnings: "list[str]") -> None:
     if "cpu" in resources:
         cpu(resources["cpu"], warnings)
     unified = resources.get("unified", {})
-    if unified.get("cpu.idle", "").strip() == "1" and "cpu.weight" in unified:
-        warnings.append(
-            'linux.resources.unified["cpu.weight"]: ignored, unable to apply both it and cpu.idle'
-        )
+    for key in ("cpu.weight", "cpu.weight.nice"):
+        if key in unified and unified.get("cpu.idle", "").strip() == "1":
+            field = f'linux.resources.unified["{key}"]'
+            warnings.append(f"{field}: ignored, unable to apply both it and cpu.idle")
     for key in unified:
         if not key or "/" in key or key in (".", "..") or not key.isprintable():
             raise ConfigError(

@@ -224,6 +224,8 @@ def set_unified(directory: str, unified: "dict[str, str]", *, memory: bool) -> N
     """
     idle = unified.get("cpu.idle", "").strip() == "1"
     for file, text in sorted(unified.items(), key=lambda item: item[0] != "cpu.idle"):
-        if file.startswith("memory.") == memory and not (idle and file == "cpu.weight"):
+        if file.startswith("memory.") == memory and not (
+            idle and file in ("cpu.weight", "cpu.weight.nice")
+        ):
             for line in text.splitlines() or [""]:
                 write(f"{directory}/{file}", line, f"{_FIELD}unified[{quoted(file)}]")

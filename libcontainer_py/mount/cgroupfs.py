@@ -100,7 +100,8 @@ def _hierarchy(
     if tree is None:
         whole = hierarchy.whole and not in_namespace
         path = hierarchy.mountpoint if whole else hierarchy.path
-        tree = clone_tree(CWD, path, recursive=True)
+        # What the host may have mounted below is not what the options speak of.
+        tree = clone_tree(CWD, path, recursive=not whole)
         set_bind_flags(tree, bound, field)
     return tree
 

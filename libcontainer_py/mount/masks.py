@@ -5,11 +5,12 @@ import posix
 import stat
 
 from libcontainer_py.errors import StepError, quoted
-from libcontainer_py.linux.flags import MS_RDONLY
+from libcontainer_py.linux.flags import MS_PRIVATE, MS_RDONLY
+from libcontainer_py.linux.pathnames import clean
 from libcontainer_py.mount.filesystems import new_filesystem
 from libcontainer_py.mount.options import Options
 from libcontainer_py.mount.paths import open_in_root, open_root
-from libcontainer_py.mount.trees import attach, clone_tree, set_readonly
+from libcontainer_py.mount.trees import attach, clone_tree, set_propagation, set_readonly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ class Covers:
         # The first one is the tmpfs itself: what is not attached yet, older kernels do not copy.
         self._empty = _empty_directory(target, self.label)
         attach(self._empty, target)
+        # Else, below a root that is shared, it and its copies would be peers: what is mounted over
+        # one would be mounted over all.
+        set_propagation(self._empty, [MS_PRIVATE])
 
     def close(self) -> None:
         """Close what is open; what is masked stays so."""
@@ -119,9 +123,9 @@ def _attach_copy(source: int, target: int) -> None:
 def _each(step: "Callable[[str], None]", paths: "list[str]", field: str, what: str) -> None:
     done = set()
     for index, path in enumerate(paths):
-        if path in done:  # a second layer would hide nothing more
+        if (cleaned := clean(path)) in done:  # a second layer would hide nothing more
             continue
-        done.add(path)
+        done.add(cleaned)
         try:
             step(path)
         except OSError as error:

@@ -48,7 +48,7 @@ from libcontainer_py.security import capabilities
 from libcontainer_py.spec import VERSION, load
 from libcontainer_py.state import StateDir
 from libcontainer_py.syncpipe.pipe import new_sync_pipe
-from libcontainer_py.syncpipe.records import EXEC, HOOK_ENDED, START_HOOK
+from libcontainer_py.syncpipe.records import START
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -239,7 +239,9 @@ def _exec(
         identity = _identity(child, start)
         if linux.get("netDevices"):
             with During("setupNetworkDevices", "linux.netDevices"):
-                devices = _net_devices(child, joined=bool(start.joined & CLONE_NEWNET))
+                # The root of a user namespace that is joined has its rights in a new one, too.
+                others = bool(start.joined & (CLONE_NEWNET | CLONE_NEWUSER))
+                devices = _net_devices(child, joined=others)
                 devices.move(linux["netDevices"])
         child.tell({"go": True} | identity)
 
@@ -287,9 +289,7 @@ def _exec(
         record["pid"] = child.pid
         record["start"] = states.start_time(child.pid)
         record["list"] = message["list"]
-        record["start_steps"] = [
-            step for step in message["finish"] if step[1] in (START_HOOK, HOOK_ENDED, EXEC)
-        ]
+        record["start_steps"] = _after(START, message["finish"])
         directory.write(record)
         send_pidfd(watcher, child.pidfd)
         write_pid_file(options.pid_file, child.pid)
@@ -314,6 +314,11 @@ def _exec(
         for fd in (start.go, start.status, start.hook_state):
             if fd >= 0:
                 posix.close(fd)
+
+
+def _after(name: str, steps: "list[Any]") -> "list[Any]":
+    """The steps of a list from that of this name on."""
+    return steps[[step[1] for step in steps].index(name) :]
 
 
 def _net_devices(child: Child, *, joined: bool) -> "NetDevices":

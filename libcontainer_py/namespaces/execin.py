@@ -349,18 +349,19 @@ def _setns_config(
     start.container_id = directory.container_id
     start.init_pidfd = init_pidfd
     start.namespaces = record["namespaces"]
-    if _pid_namespace(record["pid"]) != _pid_namespace("self"):
+    if _pid_namespace(record["pid"], "pid") != _pid_namespace("self", "pid_for_children"):
         # Also where it had none of its own, but was made from another one than ours.
         start.namespaces |= CLONE_NEWPID
     else:
         # To join our own takes rights over it, which only root has.
         start.namespaces &= ~CLONE_NEWPID
     start.chroot = not record["mount_namespace"]
-    start.memory_policy = record["memory_policy"]
-    start.personality = PERSONALITIES[record["personality"]] if record["personality"] else None
+    start.memory_policy = record.get("memory_policy")
+    personality = record.get("personality")
+    start.personality = PERSONALITIES[personality] if personality else None
     start.no_new_keyring = record["no_new_keyring"]
     # One that does not say how dear it is to the OOM killer is as dear as the first one.
-    start.oom_score_adj = process.get("oomScoreAdj", record["oom_score_adj"])
+    start.oom_score_adj = process.get("oomScoreAdj", record.get("oom_score_adj"))
     start.root = -1
     start.ids = None
     start.may_set_groups = may_set_groups(record["pid"])
@@ -387,10 +388,10 @@ def _setns_config(
     return start
 
 
-def _pid_namespace(process: "int | str") -> "tuple[int, int]":
-    """Tell which pid namespace a process is in; its pid, or ``self``."""
+def _pid_namespace(process: "int | str", file: str) -> "tuple[int, int]":
+    """Tell which pid namespace a process is in, or its children will be: by a file of proc(5)."""
     with During("joinNamespaces", "linux.namespaces"):
-        status = posix.stat(f"/proc/{process}/ns/pid")
+        status = posix.stat(f"/proc/{process}/ns/{file}")
     return status.st_dev, status.st_ino
 
 

@@ -185,7 +185,9 @@ def execv(
 
 
 def filter_late(calls: FinishList, start: ProcessConfig) -> None:
-    """Record the filter as late as can be: then one that allows execve alone works."""
+    """Record the filter as late as can be: then one that allows execve alone works. (But before
+    hooks of the container's, which need more.)
+    """
     if start.filter is not None and start.process.get("noNewPrivileges"):
         _init_seccomp(calls, start.filter)
 

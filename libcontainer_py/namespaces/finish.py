@@ -64,6 +64,7 @@ from libcontainer_py.syncpipe.records import (
     JOINED,
     READY,
     RECORD_SIZE,
+    START,
     START_HOOK,
     STARTED,
 )
@@ -160,6 +161,7 @@ class FinishList:
 
     __slots__ = (
         "_entries",
+        "_failed",
         "_labels",
         "_noted",
         "_numbers",
@@ -182,6 +184,7 @@ class FinishList:
         self._noted: tuple[str, str | None, str] | None = None
         self._entries: list[_Entry] = []
         self._labels: dict[str, int] = {}
+        self._failed = "fail"
         self._words: list[int | bytes] = [0]
         self._guard()
 
@@ -203,8 +206,12 @@ class FinishList:
     ) -> None:
         """Record one system call. `error`, `zero`, `positive`: the label to go on at (None: next).
 
+        "fail" tells the parent; after READY, when he is gone, `start`.
+
         Bytes are passed as their address, a `Saved` as what was saved there.
         """
+        if error == "fail":
+            error = self._failed
         self._record(self._numbers[name], args, save, (error, zero, positive), retry)
 
     def compare(
@@ -462,6 +469,7 @@ class FinishList:
         self.at("ReadFromChild")
         self.call("write", self.pipe, READY, len(READY), zero="fail")
         self.call("close", self.pipe)
+        self._failed = "start failed"
 
     def close_on_exec(self) -> None:
         """Let the exec close the sync pipe: where there is no `start`, that tells the parent."""
@@ -473,7 +481,7 @@ class FinishList:
 
         `also` are more descriptors that must not reach the container's program.
         """
-        self.at("Start")
+        self.at(START)
         # Held read-write, so there is no end of file and no SIGPIPE. From here on both must close
         # by themselves in the exec: that is what `start` waits for.
         for fd in (self.go, self.status, *also):
@@ -503,11 +511,27 @@ class FinishList:
         self._record(-1, (0, Saved(_STATUS)), _IGNORED, ("start failed", None, None), False)
         self.label(done)
 
-    def execve(self, path: str, argv: "list[str]", env: "list[str]", *, say: bool = True) -> None:
-        """Become the container's program; or tell `start` why not, and with `say` the user, too."""
+    def execve(
+        self,
+        path: str,
+        argv: "list[str]",
+        env: "list[str]",
+        *,
+        say: bool = True,
+        first: "Sequence[str]" = (),
+    ) -> None:
+        """Become the container's program; or tell `start` why not, and with `say` the user, too.
+
+        Args:
+            first: where it may be instead: these are tried before
+        """
         self.at(EXEC, "process.args[0]", path)
         arguments = Array([_bytes(text) for text in argv])
         environment = Array([_bytes(text) for text in env])
+        for number, other in enumerate(first):
+            after = f"not place {number}"
+            self.call("execve", _bytes(other), arguments, environment, error=after)
+            self.label(after)
         program = _bytes(path)
         self.call("execve", program, arguments, environment, save=_EXEC_RESULT, error="exec failed")
         self.label("exec failed")

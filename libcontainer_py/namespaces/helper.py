@@ -148,7 +148,7 @@ def _serve(
 ) -> "NoReturn":
     try:
         other_end.close()
-        seal.seal()  # its mount namespace is soon to be somebody else's
+        seal.seal()  # its mount namespace may soon be somebody else's
         error: BaseException | None = None
         try:
             if flags & CLONE_NEWUSER:

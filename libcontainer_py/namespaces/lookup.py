@@ -43,38 +43,47 @@ class AsUser:
         syscalls.capset(permitted, permitted, inheritable)
 
 
-def look_path(name: str, search: "str | None", check: "Callable[[str], int] | None" = None) -> str:
+def look_path(name: str, search: "str | None") -> str:
     """Find a program: by its path where the name has a slash, else down the PATH. `LookPath`.
 
     Args:
         search: the PATH
-        check: says what stands in the way of running a path, as an errno, or 0, or _UNKNOWN; None:
-            from where and who we are
 
     Raises:
         StepError: with the words that callers of runc match on
     """
-    check = check or _check
+    return look_paths(name, search, _check)[0]
+
+
+def look_paths(name: str, search: "str | None", check: "Callable[[str], int]") -> "list[str]":
+    """Find where a program may be: what can't be known, and the first place where it is.
+
+    Args:
+        check: says what stands in the way of running a path, as an errno, or 0, or _UNKNOWN
+
+    Raises:
+        StepError: it is nowhere
+    """
     if "/" in name:
         errno = check(name)
         if errno > 0:
             what = f"stat {shown(name)}" if errno in (_ENOENT, _ENOTDIR) else ""
             raise _not_found(name, what, errno)
-        return name
-    unknown = None
+        return [name]
+    found = []
     for directory in (search or "").split(":") if name else ():
         # An empty element, or a relative one, would run what lies in the working directory: the
         # shells' old trap. Go refuses it too.
         if directory.startswith("/"):
             path = f"{directory.rstrip('/')}/{name}"
             errno = check(path)
+            if errno in (0, _UNKNOWN):
+                found.append(path)
             if not errno:
-                return path
-            if errno == _UNKNOWN:
-                unknown = unknown or path
-    if unknown is not None:
-        return unknown
-    raise _not_found(name, "executable file not found in $PATH", 0)
+                return found
+    if not found:
+        raise _not_found(name, "executable file not found in $PATH", 0)
+    return found
 
 
 def _not_found(name: str, what: str, errno: int) -> StepError:
@@ -95,7 +104,7 @@ def _check(path: str) -> int:
 
 
 def check_beneath(root: int, cwd: str) -> "Callable[[str], int]":
-    """A `check` for `look_path` from outside: is there a file that somebody may run?
+    """A `check` for `look_paths` from outside: is there a file that somebody may run?
 
     Whether this user may, his execve will tell; also where we ourselves may not look: in a
     filesystem that the container has mounted, or below a directory of another user's, if we are not

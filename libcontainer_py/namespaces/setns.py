@@ -19,7 +19,7 @@ from libcontainer_py.namespaces.finalize import (
 )
 from libcontainer_py.namespaces.finish import FinishList
 from libcontainer_py.namespaces.limit import set_oom_score_adj
-from libcontainer_py.namespaces.lookup import check_beneath, look_path
+from libcontainer_py.namespaces.lookup import check_beneath, look_paths
 from libcontainer_py.namespaces.streams import (
     chown_stdio,
     close_all_but,
@@ -83,7 +83,7 @@ def setns_list(start: SetnsConfig, pipe: int) -> "tuple[FinishList, list[str]]":
     """
     process = start.process
     environment = load_environment(start, start.root)
-    program = look_path(
+    *others, program = look_paths(
         process["args"][0], environment.get("PATH"), check_beneath(start.root, process["cwd"])
     )
 
@@ -120,7 +120,7 @@ def setns_list(start: SetnsConfig, pipe: int) -> "tuple[FinishList, list[str]]":
     lower_nproc(calls, process.get("rlimits") or [])
     calls.close_on_exec()
     filter_late(calls, start)
-    calls.execve(program, process["args"], variables(environment), say=False)
+    calls.execve(program, process["args"], variables(environment), say=False, first=others)
     return calls, warnings
 
 

@@ -48,7 +48,7 @@ class NetDevices:
         """Take over a descriptor of `open_socket`, and open another here.
 
         Args:
-            joined: others are in the container's network namespace already
+            joined: others have rights in the container's network namespace already
         """
         self._joined = joined
         self._inside = Socket(inside)
@@ -66,7 +66,14 @@ class NetDevices:
         Raises:
             StepError: one is not there, or a name is taken, or the kernel refuses; with its field
         """
-        links = {key: self._find(key) for key in devices}
+        links: dict[str, Link] = {}
+        for key in devices:
+            link = self._find(key)
+            for other, found in links.items():
+                if found.index == link.index:
+                    what = f"it is {quoted(other)} by another name"
+                    raise StepError(None, _EEXIST, what, field=_field(key))
+            links[key] = link
         for key, link in links.items():
             self._move(link, devices[key].get("name") or "", _field(key))
 

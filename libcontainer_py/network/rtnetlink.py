@@ -120,6 +120,8 @@ class Socket:
             if fd is None
             else _socket.socket(fileno=fd)
         )
+        # To the kernel alone: others, in the same namespace, can then send us nothing.
+        self._socket.connect((0, 0))
         # Else a dump takes no heed of what it is asked for, and tells of every device.
         self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
 

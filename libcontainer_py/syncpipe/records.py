@@ -11,7 +11,8 @@ STARTED = b"S"
 JOINED = b"JOINED\0\0"  # a second process is in all namespaces but pid, and waits for its limits
 ENTERED_SIZE = 8  # a pid, as the parent sees it: of the process that is in a joined pid namespace
 
-# The names of the steps that come after READY.
+# The names of the steps that come after READY: first of all the wait.
+START = "Start"
 START_HOOK = "startContainer"
 HOOK_ENDED = "startContainer ended"  # its result is not an errno, but the hook's wait status
 EXEC = "Execv"

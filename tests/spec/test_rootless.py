@@ -197,13 +197,15 @@ def test_exec_of_what_cannot_be_looked_at_from_outside(rootless: Rootless) -> No
     closed.chmod(0)
     done = rootless("run", "--detach", "--bundle", bundle, container)
     assert (done.returncode, done.stderr) == (0, "")
-    for words in (["/closed/echo", "hello"], ["--env=PATH=/closed:/", "echo", "hello"]):
-        options = [word for word in words if word.startswith("--")]
-        done = rootless(
-            "exec", "--cap=CAP_DAC_OVERRIDE", *options, container, *words[len(options) :]
-        )
+    (bundle / "rootfs/too").mkdir(mode=0)
+    os.chown(bundle / "rootfs/too", USER, USER)
+    run = ("exec", "--cap=CAP_DAC_OVERRIDE")
+    done = rootless(*run, container, "/closed/echo", "hello")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
+    for path in ("/closed:/", "/too:/closed:/closed", "/too:/none:/bin"):
+        done = rootless(*run, f"--env=PATH={path}", container, "echo", "hello")
         assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
-    done = rootless("exec", "--cap=CAP_DAC_OVERRIDE", container, "/closed/nothing")
+    done = rootless(*run, container, "/closed/nothing")
     assert done.returncode == 255
     assert "exec /closed/nothing: no such file or directory" in done.stderr
     assert rootless("delete", "--force", container).returncode == 0
