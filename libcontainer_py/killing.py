@@ -24,10 +24,12 @@ def kill(directory: StateDir, signal: int, *, all: bool) -> None:
         if all:
             return
         raise WrongState("container not running")
-    if all:
+    if all and record["cgroups"]["driver"] != "disabled":
         _kill_all(record, signal)
         return
     status = states.status(record)
+    if all and status == STOPPED:
+        return  # without cgroups there is nobody else who is known
     if signal == _SIGKILL and _shares_pids(record):
         _kill_shared(record, status == STOPPED)
         return

@@ -134,12 +134,16 @@ def test_its_life(rootless: Rootless) -> None:
     assert rootless("start", container).returncode == 0
     said = rootless("exec", container, "sh", "-c", "id -u; cat /proc/1/comm; hostname")
     assert (said.returncode, said.stdout, said.stderr) == (0, "0\nsleep\nrunc\n", "")
+    assert rootless("kill", "--all", container, "0").returncode == 0
     assert rootless("kill", container, "KILL").returncode == 0
     end = time.monotonic() + 10
     while json.loads(rootless("state", container).stdout)["status"] != "stopped":
         assert time.monotonic() < end
         with contextlib.suppress(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
+    done = rootless("kill", "--all", container, "TERM")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "container not running" in rootless("kill", container, "TERM").stderr
     assert rootless("delete", container).returncode == 0
 
 
