@@ -386,7 +386,8 @@ def _make_directories(path: str) -> None:
         except FileNotFoundError:
             _make_directories(parent)
     try:
-        posix.mkdir(path, 0o700)
+        # Sticky: else who cleans $XDG_RUNTIME_DIR may take what nobody has touched for hours.
+        posix.mkdir(path, 0o1700)
     except FileExistsError:
         return  # another command was faster
 

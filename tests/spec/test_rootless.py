@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,8 @@ def test_its_life(rootless: Rootless) -> None:
     done = rootless("create", "--bundle", bundle, container)
     assert (done.returncode, done.stderr) == (0, "")
     assert rootless.left() == [container]
+    # Not to be cleaned away while nobody touches it: the XDG Base Directory Specification.
+    assert stat.S_IMODE((rootless.run_directory / "lcpy").stat().st_mode) == 0o1700
     state = json.loads(rootless("state", container).stdout)
     assert state["status"] == "created"
     status = Path(f"/proc/{state['pid']}/status").read_text()
