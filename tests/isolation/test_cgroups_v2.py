@@ -1120,17 +1120,21 @@ def namespaced(config: "Config", cgroup: bool) -> None:
 
 
 @pytest.mark.parametrize("cgroup", [True, False])
-def test_a_container_sees_its_own_cgroup_alone(
-    lcpy: "Lcpy", bundle: "Bundle", cgroup: bool
-) -> None:
+def test_what_a_container_sees(lcpy: "Lcpy", bundle: "Bundle", cgroup: bool) -> None:
+    """Itself, where /proc/self/cgroup says: in a cgroup namespace of its own, that is all."""
     name = lcpy.new_id()
-    script = "cat /proc/self/cgroup; cat /sys/fs/cgroup/cgroup.procs; mkdir /sys/fs/cgroup/inner"
+    script = """
+        path=$(grep ^0:: /proc/self/cgroup | cut -c 4-); echo $path
+        cd /sys/fs/cgroup$path; cat cgroup.procs; mkdir inner
+    """
     made = bundle("sh", "-c", script, change=lambda config: namespaced(config, cgroup))
     done = lcpy("run", "--bundle", made, name, check=True)
-    lines = done.stdout.split()
-    assert "1" in lines
-    assert ("0::/" in lines) == cgroup
+    path, *processes = done.stdout.split()
+    assert "1" in processes
+    assert (path == "/") == cgroup
+    assert path.endswith("/" if cgroup else f"/{name}")
     assert not list(HOST.glob(f"**/{name}"))
+    assert not list(HOST.glob("inner"))
 
 
 def test_a_life(lcpy: "Lcpy", bundle: "Bundle") -> None:
