@@ -62,7 +62,9 @@ _TYPES = {
     "start_steps": list,
     "started": bool,
 }
-_TYPES_OR_NONE = {"memory_policy": dict, "oom_score_adj": int, "personality": str}
+_TYPES_OR_NONE = {"oom_score_adj": int, "personality": str}
+# What records have not had from the beginning.
+_TYPES_IF_THERE = {"memory_policy": dict}
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _MAX_ID = 255  # NAME_MAX: it is a directory's name
 
@@ -398,8 +400,12 @@ def _is_record(state: "Any", container_id: str) -> bool:
         # The very types: a bool is an int for isinstance.
         and all(type(state.get(name)) is kind for name, kind in _TYPES.items())
         and all(
-            state.get(name) is None or type(state[name]) is kind
+            name in state and (state[name] is None or type(state[name]) is kind)
             for name, kind in _TYPES_OR_NONE.items()
+        )
+        and all(
+            state.get(name) is None or type(state[name]) is kind
+            for name, kind in _TYPES_IF_THERE.items()
         )
         and state["id"] == container_id
         and _says_where(state["cgroups"])

@@ -357,11 +357,10 @@ def _setns_config(
         start.namespaces &= ~CLONE_NEWPID
     start.chroot = not record["mount_namespace"]
     start.memory_policy = record.get("memory_policy")
-    personality = record.get("personality")
-    start.personality = PERSONALITIES[personality] if personality else None
+    start.personality = PERSONALITIES[record["personality"]] if record["personality"] else None
     start.no_new_keyring = record["no_new_keyring"]
     # One that does not say how dear it is to the OOM killer is as dear as the first one.
-    start.oom_score_adj = process.get("oomScoreAdj", record.get("oom_score_adj"))
+    start.oom_score_adj = process.get("oomScoreAdj", record["oom_score_adj"])
     start.root = -1
     start.ids = None
     start.may_set_groups = may_set_groups(record["pid"])

@@ -154,9 +154,9 @@ def test_without_cgroups(lcpy: "Lcpy", bundle: "Bundle") -> None:
     changed = record | {"cgroups": {"driver": "disabled", "why": "this user may not make any"}}
     file.write_text(json.dumps(changed))
     try:
-        for words in (["pause"], ["ps"], ["events"], ["kill", "--all"]):
-            refused(lcpy(*words, container), "this user may not make any")
-        refused(lcpy("kill", "--all", container, "KILL"), "this user may not make any")
+        for word in ("pause", "ps", "events"):
+            refused(lcpy(word, container), "this user may not make any")
+        lcpy("kill", "--all", container, "0", check=True)  # the first process is known
         refused(lcpy("update", "--pids-limit", "5", container), "linux.resources.pids")
     finally:
         file.write_text(json.dumps(record))

@@ -318,6 +318,17 @@ def test_a_record_of_another_version(lcpy: Lcpy, bundle: Bundle, name: str) -> N
     assert cgroups(container) == []
 
 
+def test_a_record_of_an_older_version(lcpy: Lcpy, bundle: Bundle) -> None:
+    """It lacks what was not there in its time, and is as good as ever."""
+    container = lcpy.new_id()
+    lcpy("run", "--detach", container, cwd=bundle("sleep", "60"), check=True)
+    path = lcpy.root / container / "state.json"
+    record = json.loads(path.read_text())
+    del record["memory_policy"]
+    path.write_text(json.dumps(record))
+    lcpy("exec", container, "true", check=True)
+
+
 @pytest.mark.parametrize("of_record", [{"driver": "v2"}, {}, {"driver": "v2", "paths": {"": 1}}])
 def test_cgroups_that_are_none_can_be_removed(
     lcpy: Lcpy, bundle: Bundle, of_record: "dict[str, object]"
