@@ -192,7 +192,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     hooks = config.get("hooks") or {}
     if hooks.get("createContainer") and not start.enters_pid_namespace:
         step.begin("createContainer", "hooks.createContainer")
-        posix.fchdir(root)  # as runc's are
+        posix.fchdir(root)  # where they begin, as with runc
         run_hooks("createContainer", hooks["createContainer"], whole(state_files["creating"]), None)
     step.begin("PivotRoot", "root.path")
     if not start.namespaces & CLONE_NEWNS:
