@@ -295,7 +295,8 @@ def test_a_name_that_is_taken_is_found_out_before(
 ) -> None:
     """So the device is as it was: also its routes."""
     ip("address", "add", "10.154.0.1/24", "dev", device)
-    ip("route", "add", "10.155.0.0/24", "via", "10.154.0.9", "dev", device)
+    words = ("via", "10.154.0.9", "dev", device, "metric", str(os.getpid()))
+    ip("route", "add", "10.155.0.0/24", *words)
     routes = ip("route", "show", "dev", device)
     wanted: list[tuple[dict[str, dict[str, Any]], str]] = [
         ({device: {"name": "lo"}}, f'linux.netDevices["{device}"].name'),

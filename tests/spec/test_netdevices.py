@@ -47,7 +47,8 @@ def device() -> Iterator[str]:
     ip("address", "add", "169.254.169.77/32", "dev", name)
     ip("address", "add", "127.0.0.33/32", "scope", "host", "dev", name)
     ip("address", "add", "fd79::1/64", "dev", name, "nodad")
-    ip("route", "add", "10.159.0.0/24", "dev", name)
+    # A route that another run of these tests can have, too.
+    ip("route", "add", "10.159.0.0/24", "dev", name, "metric", str(os.getpid()))
     yield name
     # The peer of one that has gone with its namespace has gone, too.
     subprocess.run(["ip", "link", "del", f"{name}p"], stderr=subprocess.DEVNULL, check=False)
