@@ -15,8 +15,10 @@ _FILE, _FROZEN, _THAWED = (
     ("cgroup.freeze", "1", "0") if UNIFIED else ("freezer.state", "FROZEN", "THAWED")
 )
 
-# The function `freeze DIRECTORY` for a shell in a container.
-SHELL = f"cg={MOUNTPOINT}; freeze() {{ echo {_FROZEN} >$1/{_FILE}; }}"
+# For a shell in a container: its own cgroup, which on v2 is where it is on the host unless there is a
+# cgroup namespace; and the function `freeze DIRECTORY`.
+_OWN = f"{MOUNTPOINT}$(sed -n s/^0:://p /proc/self/cgroup)" if UNIFIED else f"{MOUNTPOINT}"
+SHELL = f"cg={_OWN}; freeze() {{ echo {_FROZEN} >$1/{_FILE}; }}"
 
 
 def may_freeze_itself(config: dict[str, Any]) -> None:
