@@ -15,8 +15,8 @@ _FILE, _FROZEN, _THAWED = (
     ("cgroup.freeze", "1", "0") if UNIFIED else ("freezer.state", "FROZEN", "THAWED")
 )
 
-# For a shell in a container: its own cgroup, which on v2 is where it is on the host unless there is a
-# cgroup namespace; and the function `freeze DIRECTORY`.
+# For a shell in a container: its own cgroup, which on v2 without a cgroup namespace is where it is
+# on the host; and the function `freeze DIRECTORY`.
 _OWN = f"{MOUNTPOINT}$(sed -n s/^0:://p /proc/self/cgroup)" if UNIFIED else f"{MOUNTPOINT}"
 SHELL = f"cg={_OWN}; freeze() {{ echo {_FROZEN} >$1/{_FILE}; }}"
 
