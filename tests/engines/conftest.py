@@ -490,6 +490,20 @@ class Podman(Engine):
         return done
 
 
+def keep_storage(home: Home) -> None:
+    """Have Podman keep its storage in its home, where it finds its containers.conf, too."""
+    (home.path / "storage.conf").write_text(
+        f"""
+        [storage]
+        driver = "overlay"
+        graphroot = "{home.path}/storage"
+        runroot = "{home.path}/run"
+        """
+    )
+    home.env["CONTAINERS_CONF"] = str(home.path / "containers.conf")
+    home.env["CONTAINERS_STORAGE_CONF"] = str(home.path / "storage.conf")
+
+
 @contextlib.contextmanager
 def podman_of_root(root_archive: Path, *, systemd: bool = False) -> Iterator[Podman]:
     """Podman and Buildah with the image, and with their cgroups made by systemd or directly."""
@@ -511,16 +525,7 @@ def podman_of_root(root_archive: Path, *, systemd: bool = False) -> Iterator[Pod
         network_config_dir = "{home.path}/networks"
         """
     )
-    (home.path / "storage.conf").write_text(
-        f"""
-        [storage]
-        driver = "overlay"
-        graphroot = "{home.path}/storage"
-        runroot = "{home.path}/run"
-        """
-    )
-    home.env["CONTAINERS_CONF"] = str(home.path / "containers.conf")
-    home.env["CONTAINERS_STORAGE_CONF"] = str(home.path / "storage.conf")
+    keep_storage(home)
     podman = Podman(home)
     try:
         podman.network.touch()

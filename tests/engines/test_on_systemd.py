@@ -432,16 +432,7 @@ def users_podman(root_archive: Path) -> Iterator[UsersPodman]:
     podman = UsersPodman(home)
     # His state is not where his other containers, if he had some, have theirs.
     (home.path / "containers.conf").write_text(f'[engine]\ntmp_dir = "{home.path}/tmp"\n')
-    (home.path / "storage.conf").write_text(
-        f"""
-        [storage]
-        driver = "overlay"
-        graphroot = "{home.path}/storage"
-        runroot = "{home.path}/run"
-        """
-    )
-    home.env["CONTAINERS_CONF"] = str(home.path / "containers.conf")
-    home.env["CONTAINERS_STORAGE_CONF"] = str(home.path / "storage.conf")
+    engines.keep_storage(home)
     shutil.copy2(root_archive, home.path / "root.tar")
     for path in (home.path, *home.path.iterdir()):
         os.chown(path, podman.user.pw_uid, podman.user.pw_gid)
