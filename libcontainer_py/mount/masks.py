@@ -6,7 +6,6 @@ import stat
 
 from libcontainer_py.errors import StepError, quoted
 from libcontainer_py.linux.flags import MS_PRIVATE, MS_RDONLY
-from libcontainer_py.linux.pathnames import clean
 from libcontainer_py.mount.filesystems import new_filesystem
 from libcontainer_py.mount.options import Options
 from libcontainer_py.mount.paths import open_in_root, open_root
@@ -123,9 +122,12 @@ def _attach_copy(source: int, target: int) -> None:
 def _each(step: "Callable[[str], None]", paths: "list[str]", field: str, what: str) -> None:
     done = set()
     for index, path in enumerate(paths):
-        if (cleaned := clean(path)) in done:  # a second layer would hide nothing more
+        # The same path by another spelling: a second layer would hide nothing more. What ".." leads
+        # to, though, a symbolic link before it decides.
+        names = tuple(name for name in path.split("/") if name not in ("", "."))
+        if names in done:
             continue
-        done.add(cleaned)
+        done.add(names)
         try:
             step(path)
         except OSError as error:

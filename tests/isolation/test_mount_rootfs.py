@@ -255,6 +255,23 @@ def test_read_only_and_masked_paths(root: Path) -> None:
     assert seen["meminfo"] == os.makedev(1, 3)
 
 
+def test_a_mask_behind_a_link_is_its_own(root: Path) -> None:
+    """By its words /link/../hidden is /hidden, which is masked already; but it is another one."""
+    for name in ("hidden", "deep/hidden", "deep/down"):
+        (root / name).mkdir(parents=True)
+    (root / "deep/hidden/key").touch()
+    (root / "link").symlink_to("deep/down")
+
+    def look() -> Any:
+        build(root, [PROC, DEV])
+        with sealed():
+            masks.mask_paths(["/hidden", "/hidden//", "/link/../hidden"])
+        text = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+        return os.listdir("/deep/hidden"), text.count(" /hidden ")
+
+    assert in_child(look, CLONE_NEWNS | CLONE_NEWPID) == [[], 1]
+
+
 def test_sysctls_are_written_in_the_containers_namespace(root: Path) -> None:
     before = Path("/proc/sys/net/ipv4/ip_default_ttl").read_text(encoding="utf-8")
 
