@@ -87,14 +87,9 @@ def _is_users_root() -> bool:
     """Tell whether we are root in a user namespace, and not by a login there ($USER), as runc."""
     if posix.environ.get(b"USER") == b"root":
         return False
-    try:
-        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
-    except FileNotFoundError:
-        return False  # a kernel without user namespaces
-    try:
-        return posix.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
-    finally:
-        posix.close(fd)
+    from libcontainer_py.cgroups.hierarchies import in_initial_user_namespace
+
+    return not in_initial_user_namespace()
 
 
 def check_id(container_id: str) -> str:

@@ -99,7 +99,12 @@ def mounted() -> "list[Hierarchy]":
 
 def in_initial_user_namespace() -> bool:
     """Tell whether root is the host's root here."""
-    return read("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
+    try:
+        return read("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
+    except StepError as error:
+        if error.errno != _ENOENT:
+            raise
+        return True  # a kernel without user namespaces
 
 
 def _conventional(mountpoint: str) -> bool:

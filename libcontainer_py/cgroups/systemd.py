@@ -11,7 +11,7 @@ systemd's documentation.
 
 import posix
 
-from libcontainer_py.cgroups import doors, levels_v2, limits_v2, saved, systemd_properties
+from libcontainer_py.cgroups import levels_v2, limits_v2, saved, systemd_properties
 from libcontainer_py.cgroups.hierarchies import HYBRID, PURE, SUBSYSTEMS, UNIFIED, mounted
 from libcontainer_py.cgroups.interface import Cgroups, Entrance
 from libcontainer_py.cgroups.processes import pids_of
@@ -317,6 +317,8 @@ class SystemdV2(Scope, V2):
             levels_v2.prepare(path, self.mountpoint, self._needed)
 
     def exec_entrance(self, init_pid: int, sub: "dict[str, str]") -> Entrance:
+        from libcontainer_py.cgroups import doors
+
         own, door = self.paths[UNIFIED], self._door(init_pid, sub)
         entrance = Entrance([], *doors.open_unified(door))
         if not self.unit.user or not f"{door}/".startswith(f"{own}/"):

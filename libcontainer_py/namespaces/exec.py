@@ -326,13 +326,8 @@ def _net_devices(child: Child, *, joined: bool) -> "NetDevices":
     from libcontainer_py.namespaces import helper
     from libcontainer_py.network import netdevices
 
-    def answer(_request: int) -> int:
-        return netdevices.open_socket()
-
     try:
-        with helper.Serving(child.pidfd, CLONE_NEWNET, answer) as serving:
-            inside = helper.ask(serving.pipe, 0)
-        assert inside is not None
+        inside = helper.open_inside(child.pidfd, CLONE_NEWNET, netdevices.open_socket)
         return netdevices.NetDevices(inside, joined=joined)
     except StepError as error:
         error.hint = netdevices.HINTS.get(error.errno)

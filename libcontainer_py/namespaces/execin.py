@@ -403,13 +403,10 @@ def _root(record: "dict[str, Any]", init_pidfd: int) -> int:
         # The first process has gone to another one (chroot(2)), which is not where setns(2) leads.
         from libcontainer_py.namespaces import helper
 
-        with helper.Serving(init_pidfd, CLONE_NEWNS, _open_slash) as serving:
-            root = helper.ask(serving.pipe, 0)
-        assert root is not None
-        return root
+        return helper.open_inside(init_pidfd, CLONE_NEWNS, _open_slash)
 
 
-def _open_slash(_request: int) -> int:
+def _open_slash() -> int:
     return syscalls.openat2(syscalls.CWD, "/", _DIRECTORY)
 
 

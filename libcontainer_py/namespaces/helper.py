@@ -82,6 +82,14 @@ def run_inside(pidfd: int, flags: int, work: "Callable[[], None]") -> None:
         ask(serving.pipe, 0)
 
 
+def open_inside(pidfd: int, flags: int, opener: "Callable[[], int]") -> int:
+    """Get a descriptor of what is opened in namespaces of another process. As `run_inside`."""
+    with Serving(pidfd, flags, lambda _request: opener()) as serving:
+        fd = ask(serving.pipe, 0)
+    assert fd is not None
+    return fd
+
+
 class Serving:
     """A process that does with our own rights, in namespaces of a child, what the child asks for.
 

@@ -75,11 +75,8 @@ def _procfs(child: "Child", start: "InitConfig", mount: "Mount", field: str) -> 
 
     # We have no rights here, but all of them in the user namespace that is joined, over a mount
     # namespace that is made there.
-    def make(_request: int) -> int:
+    def make() -> int:
         syscalls.unshare(CLONE_NEWNS)
         return procfs.new_procfs(joined, options, field)
 
-    with helper.Serving(child.pidfd, CLONE_NEWUSER, make) as serving:
-        made = helper.ask(serving.pipe, 0)
-    assert made is not None
-    return made
+    return helper.open_inside(child.pidfd, CLONE_NEWUSER, make)

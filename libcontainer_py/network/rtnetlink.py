@@ -218,7 +218,7 @@ class Socket:
         while True:
             data, (port, _groups) = self._socket.recvfrom(_ROOM)
             if port:
-                continue  # not the kernel: whoever has CAP_NET_ADMIN in there may write to us
+                continue  # not the kernel: somebody in there wrote before we were connected
             for kind, flags, sequence, body in _messages(data):
                 if sequence != self._sequence:
                     continue

@@ -31,8 +31,8 @@ class Rootless:
         self,
         directory: Path,
         busybox_root: Path,
-        uid: int = USER,
-        run_directory: Path | None = None,
+        uid: int,
+        run_directory: Path | None,
     ) -> None:
         self.uid = uid
         self.home = directory / "home"
@@ -95,14 +95,23 @@ class Rootless:
             self("delete", "--force", container)
 
 
-@pytest.fixture
-def rootless(busybox_root: Path, machine_unchanged: None) -> Iterator[Rootless]:
+@contextlib.contextmanager
+def a_user(
+    busybox_root: Path, uid: int = USER, run_directory: Path | None = None
+) -> Iterator[Rootless]:
+    """Some user; his containers are deleted after it."""
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         Path(name).chmod(0o755)
-        made = Rootless(Path(name), busybox_root)
+        made = Rootless(Path(name), busybox_root, uid, run_directory)
         yield made
         made.delete_all()
         assert made.left() == []
+
+
+@pytest.fixture
+def rootless(busybox_root: Path, machine_unchanged: None) -> Iterator[Rootless]:
+    with a_user(busybox_root) as made:
+        yield made
 
 
 def test_what_it_sees(rootless: Rootless) -> None:
@@ -157,12 +166,8 @@ def outside(busybox_root: Path, machine_unchanged: None) -> Iterator[Rootless]:
         user = pwd.getpwnam("tester")
     except KeyError:
         pytest.skip("there is no user tester here")
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
-        Path(name).chmod(0o755)
-        made = Rootless(Path(name), busybox_root, user.pw_uid, Path(f"/run/user/{user.pw_uid}"))
+    with a_user(busybox_root, user.pw_uid, Path(f"/run/user/{user.pw_uid}")) as made:
         yield made
-        made.delete_all()
-        assert made.left() == []
 
 
 def test_exec_where_the_first_process_has_moved(outside: Rootless) -> None:
