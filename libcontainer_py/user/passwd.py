@@ -27,6 +27,8 @@ MAX_ID = 2**31 - 1
 
 _ENOENT, _EISDIR, _ENOTDIR, _EINVAL, _EFBIG = 2, 21, 20, 22, 27
 
+_NULL = posix.makedev(1, 3)
+
 
 class User:
     """One line of passwd(5), as far as it matters here."""
@@ -57,7 +59,8 @@ def open_beneath(root_fd: int, path: str) -> "int | None":
     Symbolic links are followed as the container would see them, so they can't leave the root.
 
     Returns:
-        the descriptor (closed on exec), or None if there is no such file
+        the descriptor (closed on exec), or None if there is no such file, or it is masked: the null
+        device is there
 
     Raises:
         StepError: it is no regular file (a FIFO would block, a device may act on being opened),
@@ -77,9 +80,12 @@ def open_beneath(root_fd: int, path: str) -> "int | None":
             if error.errno in (_ENOENT, _ENOTDIR):
                 return None
             raise _unreadable(path, error.errno or 0) from None
-        mode = posix.fstat(fd).st_mode
+        status = posix.fstat(fd)
+        mode = status.st_mode
         if not stat.S_ISREG(mode):
             posix.close(fd)
+            if stat.S_ISCHR(mode) and status.st_rdev == _NULL:
+                return None
             errno = _EISDIR if stat.S_ISDIR(mode) else _EINVAL
             raise _unreadable(path, errno, "only a regular file is read")
         if flags == posix.O_PATH:

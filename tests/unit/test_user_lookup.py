@@ -329,6 +329,13 @@ def test_only_regular_files_are_read(tmp_path: Path, root: int, kind: str) -> No
     assert time.monotonic() - began < 1
 
 
+def test_a_masked_file_is_none(tmp_path: Path, root: int) -> None:
+    """The null device is over it, as `maskedPaths` has it."""
+    os.mknod(etc(tmp_path) / "passwd", 0o020600, os.makedev(1, 3))
+    assert open_beneath(root, "/etc/passwd") is None
+    assert home_in_root(root, 42) == "/"
+
+
 def test_a_huge_file_is_refused_at_once(tmp_path: Path, root: int) -> None:
     with open(etc(tmp_path) / "passwd", "wb") as handle:
         handle.truncate(1 << 30)
