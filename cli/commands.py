@@ -1,11 +1,15 @@
 """The commands: each takes its words, makes one call of the library, returns the exit code."""
 
+import posix
+
 from libcontainer_py.errors import Error, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from libcontainer_py.cli.notify import Notify
     from libcontainer_py.cli.parse import Words
     from libcontainer_py.container import Container, Runtime
 
@@ -18,6 +22,7 @@ def _runtime(words: "Words") -> "Runtime":
         options["root"],
         systemd_cgroup=options["systemd-cgroup"],
         systemd_properties=options["systemd-properties"],
+        rootless=options["rootless"],
     )
 
 
@@ -46,6 +51,7 @@ def _create_options(words: "Words", detach: bool) -> "dict[str, Any]":
         "preserve_fds": preserve,
         "console_socket": flags["console-socket"],
         "pidfd_socket": flags["pidfd-socket"],
+        "notify": bool(posix.environ.get(b"NOTIFY_SOCKET")),
         "detach": detach,
     }
 
@@ -72,6 +78,16 @@ def create(words: "Words") -> int:
     return 0
 
 
+def _notify(words: "Words") -> "Callable[[Container], Notify | None] | None":
+    """What is to be done before a start where a service manager wants to hear of it."""
+    if not posix.environ.get(b"NOTIFY_SOCKET"):
+        return None
+    from libcontainer_py.cli import notify
+    from libcontainer_py.cli.log import Log
+
+    return lambda container: notify.open_(_runtime(words).root, container, words.log or Log())
+
+
 def run(words: "Words") -> int:
     """`lcpy run`: its exit code is the program's, or 128 + the signal that ended it."""
     from libcontainer_py.cli import foreground
@@ -82,7 +98,8 @@ def run(words: "Words") -> int:
         foreground.prepare(subreaper=not words.flags["no-subreaper"])
     container = _create(words, detach)
     try:
-        return foreground.run(container, detach=detach, keep=words.flags["keep"])
+        keep = words.flags["keep"]
+        return foreground.run(container, detach=detach, keep=keep, notify=_notify(words))
     except StepError as error:
         if detach or error.step != EXEC:
             raise
@@ -111,7 +128,13 @@ def exec(words: "Words") -> int:
 
 def start(words: "Words") -> int:
     """`lcpy start`."""
-    _container(words).start()
+    container, notify = _container(words), _notify(words)
+    if notify is None:
+        container.start()
+    else:
+        from libcontainer_py.cli.notify import start
+
+        start(container, notify)
     return 0
 
 
@@ -141,6 +164,35 @@ def delete(words: "Words") -> int:
     container.delete(force=words.flags["force"])
     _warn(words, container)
     return 0
+
+
+def checkpoint(words: "Words") -> int:
+    """`lcpy checkpoint`."""
+    from libcontainer_py.cli import criu
+
+    container = _container(words)
+    container.checkpoint(**criu.checkpoint_options(words.flags))
+    _warn(words, container)
+    return 0
+
+
+def restore(words: "Words") -> int:
+    """`lcpy restore`: its exit code is the program's, or 128 + the signal that ended it."""
+    from libcontainer_py.cli import criu, foreground
+
+    options = criu.restore_options(words.flags)
+    detach = options["detach"]
+    if not detach:
+        foreground.prepare(subreaper=not words.flags["no-subreaper"])
+    container = _runtime(words).restore(words.arguments[0], **options)
+    _warn(words, container)
+    if detach:
+        return 0
+    assert container.process is not None
+    try:
+        return foreground.follow(container.process)
+    finally:
+        container.delete(force=True)
 
 
 def pause(words: "Words") -> int:
@@ -174,7 +226,7 @@ def update(words: "Words") -> int:
     from libcontainer_py.cli import update
 
     container = _container(words)
-    container.update(update.resources(words))
+    container.update(update.resources(words), intel_rdt=update.intel_rdt(words))
     _warn(words, container)
     return 0
 

@@ -10,9 +10,23 @@ LCPY = (
     " words of runc and answers as runc does, so container engines can use it in its place.",
     "All that is known of a container lies below one directory, --root. It is /run/lcpy for root,"
     " and $XDG_RUNTIME_DIR/lcpy for others.",
+    "Where its cgroups may not be made, a container whose config.json names none and asks for no"
+    " limits can do without: with --rootless=auto where nothing is lost by that, with true also the"
+    " host's root's, without rules for devices then; with false none.",
 )
 
 COMMANDS = {
+    "checkpoint": (
+        "Needs the program criu(8), and works for root alone. The processes are written down as"
+        " they are, with their memory and open files, and end. Files are not: bind mounts and the"
+        " root filesystem have to be there, as they were, for `lcpy restore`.",
+        "With --pre-dump, the memory is written down while the container runs on; a checkpoint"
+        " whose --parent-path that is has to write what has changed since. With --lazy-pages, the"
+        " memory is fetched from --page-server by `criu lazy-pages`, and the command waits for"
+        " that.",
+        "Example:",
+        "    lcpy checkpoint --image-path /checkpoints/web web",
+    ),
     "create": (
         "Makes everything that config.json asks for: namespaces, mounts, cgroups, devices. The"
         " container's program does not run yet; a process waits in its place until `lcpy start`.",
@@ -67,11 +81,24 @@ COMMANDS = {
         "Examples:",
         "    lcpy ps web\n    lcpy ps web -o pid,rss,args",
     ),
+    "restore": (
+        "Needs the program criu(8), and works for root alone. Each process goes on where it was at"
+        " the checkpoint, below the container's new id. The bundle is that of the container, or a"
+        " copy of it. Where standard streams were pipes, they are those of this command now.",
+        "The command waits, and deletes the container at its end, as `lcpy run` does; its exit code"
+        " is the program's own, or 128 and the number of the signal that ended it.",
+        "To restore it into another cgroup, say --manage-cgroups-mode ignore both times.",
+        "Example:",
+        "    lcpy restore --detach --image-path /checkpoints/web --bundle /bundles/web web",
+    ),
     "resume": ("The processes of a container that `lcpy pause` stopped go on.",),
     "run": (
         "Does what `lcpy create` and `lcpy start` do, waits, and deletes the container. Meanwhile"
         " signals are passed on to it. The exit code is the program's own, or 128 and the number"
         " of the signal that ended it.",
+        "Sockets that systemd listens on are passed on (sd_listen_fds(3)). Where NOTIFY_SOCKET is"
+        " set, the container has one of its own, and what it says of its readiness there"
+        " (sd_notify(3)) is passed on; with --detach, the command waits for that.",
         "Example:",
         "    lcpy run --bundle /bundles/web web",
     ),
@@ -81,7 +108,8 @@ COMMANDS = {
     ),
     "start": (
         "Lets the program of a container that `lcpy create` made run. It returns when the program"
-        " has begun: one that can't be executed is an error here.",
+        " has begun: one that can't be executed is an error here. Where NOTIFY_SOCKET is set, and"
+        " was for `lcpy create`, it returns when the container has said that it is ready.",
     ),
     "state": (
         "As JSON: the specification's state, with status creating, created, running, paused or"
@@ -90,11 +118,10 @@ COMMANDS = {
     "update": (
         "The limits that are given are changed, at once, and others stay. Where one is refused,"
         " those changed before it are taken back. Bytes may have a unit: 512k, 100M, 2G. A file has"
-        " what linux.resources of config.json would have; the rules for devices can't be changed.",
+        " what linux.resources of config.json would have; the rules for devices can't be changed."
+        " Intel RDT's schemata are those of the container's class, and so of all that are in it.",
         "Examples:",
         "    lcpy update --memory 512M --pids-limit 100 web\n"
         '    echo \'{"cpu": {"shares": 512}}\' | lcpy update --resources - web',
     ),
 }
-
-NOT_BUILT = ("runc has this command, and lcpy is to have it; until then it is an error.",)

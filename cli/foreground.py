@@ -8,6 +8,9 @@ from libcontainer_py.linux.flags import PR_SET_CHILD_SUBREAPER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from libcontainer_py.cli.notify import Notify
     from libcontainer_py.cli.terminal import Terminal
     from libcontainer_py.container import Container
     from libcontainer_py.process import Process
@@ -31,18 +34,32 @@ def prepare(*, subreaper: bool) -> None:
         syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def run(container: "Container", *, detach: bool, keep: bool) -> int:
+def run(
+    container: "Container",
+    *,
+    detach: bool,
+    keep: bool,
+    notify: "Callable[[Container], Notify | None] | None" = None,
+) -> int:
     """Start a created container; unless `detach`, wait and delete it.
+
+    Args:
+        container: it was created by us
+        detach: return as soon as it runs, or is ready
+        keep: do not delete it
+        notify: makes what a service manager is told by, before the start
 
     Returns:
         0 when detached; else its exit status, or 128 + the signal that ended it
     """
     process = container.process
     assert process is not None
-    terminal = None
+    terminal = telling = None
     try:
         if process.terminal is not None:
             terminal = _connect(process)
+        if notify is not None:
+            telling = notify(container)
         container.start()
     except BaseException:
         if terminal is not None:
@@ -51,12 +68,18 @@ def run(container: "Container", *, detach: bool, keep: bool) -> int:
         container.delete(force=True)
         raise
     if detach:
+        if telling is not None:
+            telling.wait(process.pid)
         return 0
     try:
+        if telling is not None:
+            telling.follow()
         code = _wait(process, terminal)
     finally:
         if terminal is not None:
             terminal.restore()
+        if telling is not None:
+            telling.close()
         if not keep:
             container.delete(force=True)
     return code if code >= 0 else 128 - code

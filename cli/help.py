@@ -20,7 +20,7 @@ def help_text(command: "Command | None") -> str:
     return _sections(
         NAME=[f"lcpy {command.name} - {command.help}"],
         USAGE=[f"lcpy [global options] {command.name} [command options] {command.arguments}"],
-        DESCRIPTION=_paragraphs(descriptions.COMMANDS.get(command.name, descriptions.NOT_BUILT)),
+        DESCRIPTION=_paragraphs(descriptions.COMMANDS[command.name]),
         OPTIONS=_table(list(map(_row, command.flags))),
     )
 

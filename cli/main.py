@@ -85,8 +85,9 @@ def _run(words: Words) -> int:
     if words.command is None or options["help"] or words.flags["help"]:
         return _help(words.command)
     words.check()
-    if options["rootless"] not in ("auto", "") and boolean("rootless", options["rootless"], None):
-        raise Error(f"--rootless={options['rootless']} is not built yet")
+    rootless = options["rootless"]
+    automatic = rootless.lower() in ("auto", "")
+    options["rootless"] = None if automatic else boolean("rootless", rootless, None)
     if words.log is not None:
         words.log.debug(_begins(words))
     from libcontainer_py.cli import commands

@@ -1,6 +1,6 @@
 """Parse the command line as runc's does: `--flag value`, `--flag=value`, one dash or two."""
 
-from libcontainer_py.cli.table import ANY, COMMANDS, GLOBAL, NOT_BUILT, Command, Flag
+from libcontainer_py.cli.table import ANY, COMMANDS, GLOBAL, Command, Flag
 from libcontainer_py.errors import Error
 
 TYPE_CHECKING = False
@@ -41,17 +41,8 @@ class Words:
         if name:
             self.command = COMMANDS.get(name)
             if self.command is None:
-                if name in NOT_BUILT:
-                    self._not_built(name, rest[1:])
-                    return
                 raise UsageError(f"No help topic for '{name}'", None, 3)
             self.flags, self.arguments = _flags(rest[1:], self.command.flags, self.command)
-
-    def _not_built(self, name: str, rest: "list[str]") -> None:
-        if not (self.globals["help"] or "--help" in rest or "-h" in rest):
-            raise Error(f"lcpy {name} is not built yet")
-        self.command = Command(name, "", (0, 0), "not built yet")
-        self.globals["help"] = True
 
     def check(self) -> None:
         """Refuse the wrong number of arguments.

@@ -57,14 +57,16 @@ HELP = Flag("--help -h", "show help")
 _BUNDLE = Flag(
     "--bundle -b", "directory that holds config.json (default: the current one)", "directory"
 )
+_CONSOLE_SOCKET = Flag(
+    "--console-socket",
+    "UNIX socket that receives the master end of the terminal",
+    "file",
+)
+_PID_FILE = Flag("--pid-file", "file to write the process id to", "file")
 _CREATE = (
     _BUNDLE,
-    Flag(
-        "--console-socket",
-        "UNIX socket that receives the master end of the terminal",
-        "file",
-    ),
-    Flag("--pid-file", "file to write the process id to", "file"),
+    _CONSOLE_SOCKET,
+    _PID_FILE,
     Flag("--pidfd-socket", "UNIX socket that receives a pidfd of the first process", "file"),
     Flag("--no-pivot", "move the root instead of pivot_root, for a root on a ramdisk"),
     Flag("--no-new-keyring", "leave the container in the caller's session keyring"),
@@ -76,20 +78,53 @@ GLOBAL = (
     Flag("--log", "file to add the log to (default: standard error)", "file"),
     Flag("--log-format", "format of the log", "text|json", "text"),
     Flag("--root", "where the containers' state lies (default: /run/lcpy)", "directory"),
-    Flag("--criu", "the criu program: for checkpoints, which are not built yet", "file"),
+    Flag("--criu", "ignored: the program criu is looked for in PATH", "file"),
     Flag("--systemd-cgroup", "let systemd make the cgroups; cgroupsPath is slice:prefix:name then"),
     Flag("--systemd-properties", "let annotations set any property of systemd's units"),
-    Flag("--rootless", "ignore cgroup errors; true is not built yet", "true|false|auto", "auto"),
+    Flag(
+        "--rootless",
+        "whether to do without cgroups that can't be made",
+        "true|false|auto",
+        "auto",
+    ),
     HELP,
     Flag("--version -v", "print the version, also of the specification"),
 )
 
-# What runc has beside these, and we do not yet.
-NOT_BUILT = ("checkpoint", "restore")
+_CRIU = (
+    Flag("--image-path", "directory of the checkpoint (default: ./checkpoint)", "directory"),
+    Flag("--work-path", "directory for criu's log (default: the same)", "directory"),
+    Flag("--tcp-established", "with TCP connections that are open"),
+    Flag("--ext-unix-sk", "with UNIX sockets that are connected to the outside"),
+    Flag("--shell-job", "with a terminal, or session, of the outside"),
+    Flag("--file-locks", "with locks on files"),
+    Flag("--manage-cgroups-mode", "soft (default), full, strict or ignore: criu's ways", "mode"),
+    Flag("--empty-ns", "ignored: network namespaces are always restored empty", "network", ()),
+    Flag("--auto-dedup", "leave in the images of the memory what no later ones have"),
+    Flag("--lazy-pages", "transfer the memory when it is used, by userfaultfd(2)"),
+)
 
 COMMANDS = {
     command.name: command
     for command in (
+        Command(
+            "checkpoint",
+            "<container-id>",
+            (1, 1),
+            "write a running container down, by criu, and delete it",
+            *_CRIU,
+            Flag("--leave-running", "let it run on, and do not delete it"),
+            Flag("--link-remap", "with files that have no name any more, by new names"),
+            Flag("--page-server", "where criu's page server is", "address:port"),
+            Flag(
+                "--parent-path",
+                "the pre-dump before, relative to --image-path",
+                "directory",
+            ),
+            Flag("--pre-dump", "write down the memory alone; the container runs on"),
+            Flag("--status-fd", "descriptor for a zero byte, when pages can be had", "N", -1),
+            Flag("--tcp-skip-in-flight", "without TCP connections that are being made"),
+        ),
         Command("create", "<container-id>", (1, 1), "create a container", *_CREATE),
         Command(
             "delete",
@@ -164,6 +199,21 @@ COMMANDS = {
             "list the processes of a container",
             Flag("--format -f", "how to print them", "table|json", "table"),
         ),
+        Command(
+            "restore",
+            "<container-id>",
+            (1, 1),
+            "make a container again from a checkpoint, by criu",
+            _BUNDLE,
+            _CONSOLE_SOCKET,
+            _PID_FILE,
+            *_CRIU,
+            Flag("--detach -d", "do not wait for the container's end"),
+            Flag("--lsm-mount-context", "SELinux context for mounts that had one", "context"),
+            Flag("--lsm-profile", "label or profile, instead of the one it had", "type:name"),
+            Flag("--no-pivot", "ignored: criu makes the root"),
+            Flag("--no-subreaper", "do not reap reparented processes"),
+        ),
         Command("resume", "<container-id>", (1, 1), "let a paused container go on"),
         Command(
             "run",
@@ -211,8 +261,8 @@ COMMANDS = {
             Flag("--memory-reservation", "memory to keep for it, where memory is short", "bytes"),
             Flag("--memory-swap", "limit on memory and swap together; -1 is no limit", "bytes"),
             Flag("--pids-limit", "limit on tasks; -1 is no limit", "N"),
-            Flag("--l3-cache-schema", "Intel RDT's L3 cache (not built yet)", "schema"),
-            Flag("--mem-bw-schema", "Intel RDT's memory bandwidth (not built yet)", "schema"),
+            Flag("--l3-cache-schema", "Intel RDT: which parts of the L3 cache", "schema"),
+            Flag("--mem-bw-schema", "Intel RDT: how much of the memory's bandwidth", "schema"),
         ),
     )
 }

@@ -35,7 +35,7 @@ _SIZES = {
     "kernel-memory-tcp": ("memory", "kernelTCP"),
     "memory-reservation": ("memory", "reservation"),
 }
-_NOT_BUILT = ("l3-cache-schema", "mem-bw-schema")
+_SCHEMATA = {"l3-cache-schema": "l3CacheSchema", "mem-bw-schema": "memBwSchema"}
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
@@ -46,9 +46,6 @@ def resources(words: "Words") -> "dict[str, Any]":
         UsageError: a number is none
         Error: a value is none, or the file can't be read
     """
-    for name in _NOT_BUILT:
-        if words.flags[name]:
-            raise Error(f"--{name}: Intel RDT is not built yet")
     if words.flags["resources"]:
         return _from_file(words.flags["resources"])
     result: dict[str, dict[str, Any]] = {}
@@ -67,6 +64,11 @@ def resources(words: "Words") -> "dict[str, Any]":
                 except ValueError as error:
                     raise Error(f"invalid value for {name}: {error}") from None
     return result
+
+
+def intel_rdt(words: "Words") -> "dict[str, str]":
+    """The schemata that `lcpy update` was asked for, also beside a file."""
+    return {key: words.flags[name] for name, key in _SCHEMATA.items() if words.flags[name]}
 
 
 def _is_number(text: str) -> bool:

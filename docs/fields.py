@@ -1,4 +1,4 @@
-"""Write README's table of what works: from the schema, from what is refused, from the commands.
+"""Write README's table of what works: from the schema, and from the commands.
 
 python docs/fields.py            writes it
 python docs/fields.py --check    exits with 1 where README says otherwise
@@ -14,12 +14,13 @@ sys.path.insert(0, str(TOP))
 
 from libcontainer_py.cli.table import COMMANDS  # noqa: E402
 from libcontainer_py.mount.options import known_options  # noqa: E402
-from libcontainer_py.spec import built  # noqa: E402
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
-# What has a row of its own; a field in none of them is a row's own member.
 # Which ask for nothing here: of another platform.
 IDLE = ("process.commandLine",)
+# What is to be said of one.
+NOTES = {"linux.intelRdt": "tried on a stand-in"}
+# What has a row of its own; a field in none of them is a row's own member.
 SECTIONS = ("root", "process", "mounts[]", "hooks", "linux", "linux.resources")
 
 
@@ -33,23 +34,17 @@ def properties(schema: "dict[str, Any]", node: "dict[str, Any]") -> "dict[str, d
     return found
 
 
-def section(schema: "dict[str, Any]", name: str) -> "tuple[list[str], list[str]]":
-    """What of a section works, and what is refused."""
+def section(schema: "dict[str, Any]", name: str) -> "list[str]":
+    """The members of a section that have no row of their own, as they are to be shown."""
     node: dict[str, Any] = schema
     for part in name.split(".") if name else ():
         node = properties(schema, node)[part.removesuffix("[]")]
-    works, refused = [], []
-    for member, below in properties(schema, node).items():
-        path = f"{name}.{member}" if name else member
-        if path in IDLE or path in SECTIONS or f"{path}[]" in SECTIONS:
-            continue
-        parts = set(properties(schema, below))
-        missing = {field for field in built.FIELDS if field.startswith(f"{path}.")}
-        if path in built.FIELDS or (parts and len(missing) == len(parts)):
-            refused.append(member)
-        else:
-            works.append(member)
-    return works, refused
+    paths = {member: f"{name}.{member}" if name else member for member in properties(schema, node)}
+    return [
+        f"`{member}`" + (f" ({NOTES[path]})" if path in NOTES else "")
+        for member, path in paths.items()
+        if not {path, f"{path}[]"} & {*IDLE, *SECTIONS}
+    ]
 
 
 def words(names: "list[str]") -> str:
@@ -58,22 +53,17 @@ def words(names: "list[str]") -> str:
 
 def table() -> str:
     schema = json.loads((TOP / "spec" / "schema" / "config.json").read_text())
-    rows = ["| part of config.json | works | refused, not built yet |", "| --- | --- | --- |"]
+    rows = ["| part of config.json | works |", "| --- | --- |"]
     for name in ("", *SECTIONS):
-        works, refused = section(schema, name)
-        rows.append(
-            f"| {f'`{name}`' if name else 'at its top'} | {words(works)} | {words(refused)} |"
-        )
+        works = ", ".join(section(schema, name))
+        rows.append(f"| {f'`{name}`' if name else 'at its top'} | {works} |")
     kinds = schema["$defs"]["namespace"]["properties"]["type"]["enum"]
-    rows.append(f"| kinds of `namespaces`, new and joined | {words(kinds)} | - |")
-    rows.append(f"| `options` of mounts | {words(known_options())} | - |")
-    rows += ["", "| command | flags | refused, not built yet |", "| --- | --- | --- |"]
+    rows.append(f"| kinds of `namespaces`, new and joined | {words(kinds)} |")
+    rows.append(f"| `options` of mounts | {words(known_options())} |")
+    rows += ["", "| command | flags |", "| --- | --- |"]
     for name, command in sorted(COMMANDS.items()):
-        flags: dict[bool, list[str]] = {True: [], False: []}
-        for flag in command.flags:
-            if flag.key != "help":
-                flags["(not built yet)" in flag.help].append(flag.names[0])
-        rows.append(f"| `lcpy {name}` | {words(flags[False])} | {words(flags[True])} |")
+        flags = [flag.names[0] for flag in command.flags if flag.key != "help"]
+        rows.append(f"| `lcpy {name}` | {words(flags)} |")
     return "\n".join(rows)
 
 

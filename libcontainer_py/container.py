@@ -290,12 +290,19 @@ class Container:
             raise WrongState("container not paused: a cgroup above its own is frozen")
         cgroups.thaw()
 
-    def update(self, resources: "dict[str, Any] | Resources") -> None:
+    def update(
+        self,
+        resources: "dict[str, Any] | Resources",
+        *,
+        intel_rdt: "dict[str, str] | None" = None,
+    ) -> None:
         """Change its limits: those that are given, and no others.
 
         Args:
             resources: as `linux.resources` of config.json, as a dict or as an object of
                 `libcontainer_py.spec.model`; -1 is no limit
+            intel_rdt: `l3CacheSchema` and `memBwSchema`, as in `linux.intelRdt` of config.json;
+                they are changed for all that are in the same class
 
         Raises:
             NotFound: there is no such container
@@ -303,8 +310,7 @@ class Container:
             ConfigError: `resources` is not valid, or impossible here; nothing was changed
             StepError: the kernel refused one; those that were changed are as before
         """
-        from libcontainer_py.cgroups import manager
-        from libcontainer_py.update import check
+        from libcontainer_py import update
 
         given = resources if isinstance(resources, dict) else _plain(resources)
         self._lock_to_change()
@@ -312,9 +318,9 @@ class Container:
             record = self._directory.read()
             if states.status(record) == STOPPED:
                 raise WrongState("container not running")
-            new, warnings = check(given)
+            new, warnings = update.check(given)
             self.warnings += warnings
-            manager.load(record["cgroups"]).update(new)
+            update.change(record, new, intel_rdt or {})
         finally:
             self._directory.unlock()
 
@@ -338,7 +344,7 @@ class Container:
 
         record = self._directory.read()
         self._refuse_stopped(record)
-        return stats_of(manager.load(record["cgroups"]))
+        return stats_of(manager.load(record["cgroups"]), record.get("intel_rdt"))
 
     def _refuse_stopped(self, record: "dict[str, Any]") -> None:
         if states.status(record) == STOPPED:
@@ -377,9 +383,76 @@ class Container:
         except WrongState:
             return
         try:
-            yield from watch(self.id, manager.load(record["cgroups"]), pidfd, interval)
+            cgroups = manager.load(record["cgroups"])
+            yield from watch(self.id, cgroups, record.get("intel_rdt"), pidfd, interval)
         finally:
             posix.close(pidfd)
+
+    def checkpoint(
+        self,
+        image_path: "str | os.PathLike[str]",
+        *,
+        work_path: "str | os.PathLike[str] | None" = None,
+        parent_path: "str | None" = None,
+        leave_running: bool = False,
+        pre_dump: bool = False,
+        tcp_established: bool = False,
+        tcp_skip_in_flight: bool = False,
+        ext_unix_sk: bool = False,
+        shell_job: bool = False,
+        file_locks: bool = False,
+        link_remap: bool = False,
+        auto_dedup: bool = False,
+        manage_cgroups_mode: "str | None" = None,
+        lazy_pages: bool = False,
+        page_server: "tuple[str, int] | None" = None,
+        status_fd: "int | None" = None,
+    ) -> None:
+        """Write it down, with all its processes, for `Runtime.restore`, and delete it.
+
+        By the program criu, whose options those are that are not explained here.
+
+        Args:
+            image_path: the directory for that, made if it is not there
+            work_path: a directory for criu's log and other files, instead of that
+            parent_path: of what `pre_dump` has written before, relative to `image_path`
+            leave_running: let it go on, and do not delete it
+            pre_dump: write down its memory alone, and let it go on
+            manage_cgroups_mode: ``soft`` (as is None), ``full``, ``strict`` or ``ignore``
+            lazy_pages: keep its memory, for a criu to fetch it from `page_server`, and return when
+                that has
+            page_server: the address and port of criu's page server
+            status_fd: a descriptor that gets a zero byte, and is closed, when the server is ready
+
+        Raises:
+            NotFound: there is no such container
+            WrongState: it does not run
+            Error: there is no criu, or it is too old
+            StepError: criu could not; it goes on
+        """
+        from libcontainer_py.criu.checkpoint import CheckpointOptions, checkpoint
+
+        options = CheckpointOptions(
+            _absolute(image_path),
+            work_path=None if work_path is None else _absolute(work_path),
+            parent_path=parent_path,
+            leave_running=leave_running,
+            pre_dump=pre_dump,
+            manage_cgroups_mode=manage_cgroups_mode,
+            page_server=page_server,
+            status_fd=status_fd,
+            tcp_established=tcp_established,
+            tcp_skip_in_flight=tcp_skip_in_flight,
+            ext_unix_sk=ext_unix_sk,
+            shell_job=shell_job,
+            file_locks=file_locks,
+            link_remap=link_remap,
+            auto_dedup=auto_dedup,
+            lazy_pages=lazy_pages,
+        )
+        checkpoint(self._directory, options)
+        if not leave_running and not pre_dump:
+            self.delete(force=True)
 
     def delete(self, *, force: bool = False) -> None:
         """Remove the container, its cgroups and its state.
@@ -409,9 +482,13 @@ class Runtime:
             `cgroupsPath` is ``slice:prefix:name`` then
         systemd_properties: let annotations ``org.systemd.property.NAME`` of config.json set any
             property of these scopes, and not only harmless ones
+        rootless: where cgroups may not be made, and no limit and no `cgroupsPath` is asked for, do
+            without. True is also without rules for devices, where there is no user namespace to
+            hold root back; False is never; None is without where nothing is lost by it. What
+            systemd makes, it does not concern
     """
 
-    __slots__ = ("root", "systemd_cgroup", "systemd_properties")
+    __slots__ = ("root", "rootless", "systemd_cgroup", "systemd_properties")
 
     def __init__(
         self,
@@ -419,7 +496,9 @@ class Runtime:
         *,
         systemd_cgroup: bool = False,
         systemd_properties: bool = False,
+        rootless: "bool | None" = None,
     ) -> None:
+        self.rootless = rootless
         self.root = states.default_root() if root is None else _absolute(root)
         self.systemd_cgroup = systemd_cgroup
         self.systemd_properties = systemd_properties
@@ -439,6 +518,7 @@ class Runtime:
         no_new_keyring: bool = False,
         console_socket: "str | os.PathLike[str] | None" = None,
         pidfd_socket: "str | os.PathLike[str] | None" = None,
+        notify: bool = False,
         detach: bool = False,
     ) -> Container:
         """Create a container from a bundle: everything is set up, its program waits for `start`.
@@ -456,6 +536,8 @@ class Runtime:
             console_socket: a UNIX socket that gets the master of the terminal, where config.json
                 asks for one; None: it is `Process.terminal`
             pidfd_socket: a UNIX socket that gets a pidfd of the first process
+            notify: give it `$NOTIFY_SOCKET`: a socket in the directory ``notify`` of its state,
+                which the caller makes before `start` (sd_notify(3))
             detach: this program won't stay, so that a terminal needs a `console_socket`
 
         Raises:
@@ -464,7 +546,8 @@ class Runtime:
             StepError: a step failed; nothing is left behind
         """
         from libcontainer_py.namespaces.clone import may_clone
-        from libcontainer_py.namespaces.exec import Options, exec_
+        from libcontainer_py.namespaces.config import Options
+        from libcontainer_py.namespaces.exec import exec_
 
         directory = StateDir(self.root, container_id)
         streams = Streams(stdin, stdout, stderr)
@@ -478,7 +561,9 @@ class Runtime:
                 no_new_keyring=no_new_keyring,
                 console_socket=None if console_socket is None else _absolute(console_socket),
                 pidfd_socket=None if pidfd_socket is None else _absolute(pidfd_socket),
+                notify=notify,
                 detach=detach,
+                rootless=self.rootless,
                 systemd_cgroup=self.systemd_cgroup,
                 systemd_properties=self.systemd_properties,
             )
@@ -513,6 +598,83 @@ class Runtime:
             if container.process is not None:
                 container.process.close()
             raise
+        return container
+
+    def restore(
+        self,
+        container_id: str,
+        bundle: "str | os.PathLike[str]" = ".",
+        *,
+        image_path: "str | os.PathLike[str]",
+        work_path: "str | os.PathLike[str] | None" = None,
+        stdin: "int | IO[Any] | None" = None,
+        stdout: "int | IO[Any] | None" = None,
+        stderr: "int | IO[Any] | None" = None,
+        pid_file: "str | os.PathLike[str] | None" = None,
+        console_socket: "str | os.PathLike[str] | None" = None,
+        detach: bool = False,
+        tcp_established: bool = False,
+        ext_unix_sk: bool = False,
+        shell_job: bool = False,
+        file_locks: bool = False,
+        auto_dedup: bool = False,
+        manage_cgroups_mode: "str | None" = None,
+        lazy_pages: bool = False,
+        lsm_profile: "str | None" = None,
+        lsm_mount_context: "str | None" = None,
+    ) -> Container:
+        """Create a container from what `Container.checkpoint` has written: it runs at once.
+
+        By the program criu, whose options those are that are not explained here.
+
+        Args:
+            container_id, bundle, pid_file, console_socket, detach: as for `create`
+            image_path: the directory that `Container.checkpoint` has written to
+            work_path: a directory for criu's log and other files, instead of that
+            stdin, stdout, stderr: as for `create`; only where pipes have been, others are now
+            manage_cgroups_mode: as for `Container.checkpoint`
+
+        Raises:
+            ConfigError: config.json or the id is wrong
+            Exists: the id is taken
+            Error: there is no criu, or it is too old
+            StepError: a step failed, or criu did; nothing is left behind
+        """
+        from libcontainer_py.criu.restore import RestoreOptions, restore
+        from libcontainer_py.namespaces.config import Options
+
+        streams = Streams(stdin, stdout, stderr)
+        try:
+            options = RestoreOptions(
+                _absolute(image_path),
+                Options(
+                    stdio=streams.childs,
+                    pid_file=None if pid_file is None else _absolute(pid_file),
+                    console_socket=None if console_socket is None else _absolute(console_socket),
+                    detach=detach,
+                    rootless=self.rootless,
+                    systemd_cgroup=self.systemd_cgroup,
+                    systemd_properties=self.systemd_properties,
+                ),
+                work_path=None if work_path is None else _absolute(work_path),
+                manage_cgroups_mode=manage_cgroups_mode,
+                tcp_established=tcp_established,
+                ext_unix_sk=ext_unix_sk,
+                shell_job=shell_job,
+                file_locks=file_locks,
+                auto_dedup=auto_dedup,
+                lazy_pages=lazy_pages,
+                lsm_profile=lsm_profile,
+                lsm_mount_context=lsm_mount_context,
+            )
+            created = restore(self.root, container_id, _absolute(bundle), options)
+        except BaseException:
+            streams.close_ours()
+            raise
+        finally:
+            streams.close_childs()
+        container = Container(StateDir(self.root, container_id), process_of(created, streams))
+        container.warnings = created.warnings
         return container
 
     def get(self, container_id: str) -> Container:

@@ -147,6 +147,10 @@ class Deletion:
             cgroups.kill()
         self._reap()
         cgroups.remove()
+        if record.get("intel_rdt") and self._directory.has_cgroups():
+            from libcontainer_py.intelrdt import groups
+
+            groups.remove(record["intel_rdt"])
         self._directory.forget_cgroups()
 
     def _ends_within(self, pidfd: int, seconds: float) -> bool:

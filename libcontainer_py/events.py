@@ -16,10 +16,19 @@ if TYPE_CHECKING:
     Event = dict[str, Any]
 
 
-def stats_of(cgroups: "Cgroups") -> "dict[str, Any]":
-    """What a container uses, with all that runc's statistics have."""
+def stats_of(cgroups: "Cgroups", rdt: "dict[str, Any] | None") -> "dict[str, Any]":
+    """What a container uses, with all that runc's statistics have.
+
+    Args:
+        rdt: where it is in resctrl, as its record has it
+    """
     # runc counts for interfaces that it made itself, which config.json can't ask for.
-    return {**cgroups.stats(), "network_interfaces": None}
+    stats = {**cgroups.stats(), "network_interfaces": None}
+    if rdt:
+        from libcontainer_py.intelrdt import stats as of_rdt
+
+        stats["intel_rdt"] = of_rdt.collect(rdt)
+    return stats
 
 
 def stats_event(container_id: str, stats: "dict[str, Any]") -> "Event":
@@ -28,11 +37,16 @@ def stats_event(container_id: str, stats: "dict[str, Any]") -> "Event":
 
 
 def watch(
-    container_id: str, cgroups: "Cgroups", pidfd: int, interval: "float | None"
+    container_id: str,
+    cgroups: "Cgroups",
+    rdt: "dict[str, Any] | None",
+    pidfd: int,
+    interval: "float | None",
 ) -> "Iterator[Event]":
     """Give the events of a container until it ends.
 
     Args:
+        rdt: where it is in resctrl, as its record has it
         pidfd: its first process
         interval: seconds between two that are statistics; None: there are none
 
@@ -59,7 +73,7 @@ def watch(
             now = time.monotonic()
             if interval is not None and due is not None and now >= due:
                 try:
-                    stats = stats_of(cgroups)
+                    stats = stats_of(cgroups, rdt)
                 except StepError:
                     if wait_for_end(pidfd, 0):
                         return  # and its cgroups went with it

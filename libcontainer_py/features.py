@@ -1,12 +1,12 @@
 """What works, as the features structure of the specification (features.md, features-linux.md).
 
-It is put together from the tables that refuse what is not built, so that it can't say otherwise.
+Its lists are the tables by which config.json is judged, so that it can't say otherwise.
 """
 
 from libcontainer_py.errors import Error
 from libcontainer_py.mount.options import known_options
 from libcontainer_py.security import capabilities
-from libcontainer_py.spec import VERSION, built
+from libcontainer_py.spec import VERSION
 from libcontainer_py.spec.names import HOOKS
 
 TYPE_CHECKING = False
@@ -33,24 +33,24 @@ def features() -> "dict[str, Any]":
             "v2": True,
             "systemd": True,
             "systemdUser": True,
-            "rdma": _works("linux.resources.rdma"),
+            "rdma": True,
         },
         "seccomp": _seccomp(annotations),
-        "apparmor": {"enabled": _works("process.apparmorProfile")},
-        "selinux": {"enabled": _works("process.selinuxLabel")},
+        "apparmor": {"enabled": True},
+        "selinux": {"enabled": True},
         "intelRdt": {
-            "enabled": _works("linux.intelRdt"),
-            "schemata": _works("linux.intelRdt.schemata"),
-            "monitoring": _works("linux.intelRdt.enableMonitoring"),
+            "enabled": True,
+            "schemata": True,
+            "monitoring": True,
         },
         "memoryPolicy": _memory_policy(),
-        "mountExtensions": {"idmap": {"enabled": _works("mounts[].uidMappings")}},
-        "netDevices": {"enabled": _works("linux.netDevices")},
+        "mountExtensions": {"idmap": {"enabled": True}},
+        "netDevices": {"enabled": True},
     }
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": VERSION,
-        "hooks": [kind for kind in HOOKS if _works(f"hooks.{kind}")],
+        "hooks": list(HOOKS),
         "mountOptions": known_options(),
         "linux": linux,
         "annotations": annotations,
@@ -59,15 +59,7 @@ def features() -> "dict[str, Any]":
     }
 
 
-def _works(field: str) -> bool:
-    """Is neither a field of config.json refused, nor what it is a part of?"""
-    return not any(f"{field}.".startswith(f"{refused}.") for refused in built.FIELDS)
-
-
 def _memory_policy() -> "dict[str, list[str]]":
-    """Empty lists where it is not built: no word of it is recognized then."""
-    if not _works("linux.memoryPolicy"):
-        return {"modes": [], "flags": []}
     from libcontainer_py.security import memorypolicy
 
     return {"modes": sorted(memorypolicy.MODES), "flags": sorted(memorypolicy.FLAGS)}
@@ -75,25 +67,24 @@ def _memory_policy() -> "dict[str, list[str]]":
 
 def _seccomp(annotations: "dict[str, str]") -> "dict[str, Any]":
     """What profiles may hold; adds the version of libseccomp to the annotations."""
-    if not _works("linux.seccomp"):
-        return {"enabled": False}
     from libcontainer_py.security import seccomp_profile
     from libcontainer_py.security.seccomp_library import Library
 
     try:
-        library = Library()
+        Library()
     except Error:
         return {"enabled": False}
     annotations["io.github.seccomp.libseccomp.version"] = _libseccomp_version()
     flags = seccomp_profile.FLAGS
-    level = library.api_level()
     return {
         "enabled": True,
         "actions": sorted(seccomp_profile.ACTIONS),
         "operators": sorted(seccomp_profile.OPERATORS),
         "archs": sorted(seccomp_profile.ARCHITECTURES),
         "knownFlags": sorted(flags),
-        "supportedFlags": sorted(flag for flag, (_, needed) in flags.items() if level >= needed),
+        "supportedFlags": sorted(
+            name for name, flag in flags.items() if seccomp_profile.supported(flag)
+        ),
     }
 
 

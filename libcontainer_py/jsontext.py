@@ -8,7 +8,7 @@ import _json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 _SPACE = " \t\n\r"
 
@@ -35,6 +35,15 @@ class _Context:
 
 _scan_once = _json.make_scanner(_Context())  # type: ignore[arg-type]
 _escape = _json.encode_basestring
+
+
+def _refuse(value: object) -> "NoReturn":
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+# No check for circles; no indentation; separators; keys unsorted and not skipped; and an infinite
+# number, which is what 1e999 is read as, has a name, for the words of an error.
+_encode = _json.make_encoder(None, _refuse, _escape, None, ":", ",", False, False, True)
 
 
 def loads(text: str) -> "Any":
@@ -72,29 +81,20 @@ def _reject(text: str) -> "Any":
 
 
 def dumps(value: "Any", indent: int = 0, _level: int = 1) -> str:
-    """Write a value as JSON: on one line, or as Go's MarshalIndent does with `indent` spaces."""
-    if isinstance(value, str):
-        return _escape(value)
-    if value is None:
-        return "null"
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
+    """Write a value as JSON: on one line, or as Go's MarshalIndent does with `indent` spaces.
+
+    Raises:
+        TypeError: it is nothing that JSON has
+    """
+    if not indent or not value or not isinstance(value, (dict, list, tuple)):
+        return "".join(_encode(value, 0))
     if isinstance(value, dict):
-        colon = ": " if indent else ":"
         parts = [
-            _escape(key) + colon + dumps(item, indent, _level + 1) for key, item in value.items()
+            _escape(key) + ": " + dumps(item, indent, _level + 1) for key, item in value.items()
         ]
         left, right = "{", "}"
     else:
         parts = [dumps(item, indent, _level + 1) for item in value]
         left, right = "[", "]"
-    if not parts:
-        return left + right
-    if not indent:
-        return left + ",".join(parts) + right
     pad = "\n" + " " * (indent * _level)
     return left + pad + ("," + pad).join(parts) + "\n" + " " * (indent * (_level - 1)) + right

@@ -3,6 +3,7 @@
     state.json   what is known of it: written to a temporary name and renamed, so never half a file
     cgroups.json its cgroups alone, written once, before the child: what `delete --force` goes by
                  where state.json is damaged
+    notify       what is mounted at /run/notify in it, where it is to say when it is ready
     filter       its seccomp filter, where it has one: for a second process
     go, status   the two FIFOs between `start` and the finish list
     lock         flock(2) on it is held by every command that changes something
@@ -64,7 +65,7 @@ _TYPES = {
 }
 _TYPES_OR_NONE = {"oom_score_adj": int, "personality": str}
 # What records have not had from the beginning.
-_TYPES_IF_THERE = {"memory_policy": dict}
+_TYPES_IF_THERE = {"intel_rdt": dict, "memory_policy": dict, "seccomp_agent": dict}
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _MAX_ID = 255  # NAME_MAX: it is a directory's name
 
@@ -318,6 +319,11 @@ class StateDir:
         finally:
             posix.close(fd)
 
+    def make_notify(self) -> None:
+        """Make the directory for the socket of sd_notify(3)."""
+        posix.mkdir(self.file("notify"))
+        posix.chmod(self.file("notify"), 0o755)  # whoever the container's user is
+
     def remove(self) -> None:
         """Remove it with all that is in it. What is gone already is fine."""
         for name in _FILES:
@@ -329,6 +335,18 @@ class StateDir:
             posix.rmdir(self.path)
         except FileNotFoundError:
             return
+        except OSError as error:
+            if error.errno != 39:  # ENOTEMPTY
+                raise
+            self._remove_notify()
+            posix.rmdir(self.path)
+
+    def _remove_notify(self) -> None:
+        for remove, name in ((posix.unlink, "notify/notify.sock"), (posix.rmdir, "notify")):
+            try:
+                remove(self.file(name))
+            except FileNotFoundError:
+                continue
 
     def remove_empty(self) -> bool:
         """Remove what a `create` that was killed at its first step leaves; tell if it was that."""

@@ -1,7 +1,7 @@
-"""New limits for a container that runs: what may be asked."""
+"""New limits for a container that runs: what may be asked, and how it is done."""
 
-from libcontainer_py.errors import ConfigError
-from libcontainer_py.spec import VERSION, built, rules, spelling
+from libcontainer_py.errors import ConfigError, quoted
+from libcontainer_py.spec import VERSION, rules, spelling
 from libcontainer_py.spec.accept import accept
 
 TYPE_CHECKING = False
@@ -18,23 +18,70 @@ def check(resources: "Resources") -> "tuple[Resources, list[str]]":
         what is to be set, and warnings, one line each
 
     Raises:
-        ConfigError: it is not valid, or asks for what is not built yet
+        ConfigError: it is not valid
     """
-    config = {"ociVersion": VERSION, "linux": {"resources": resources}}
+    warnings = _hold_to_schema({"resources": resources})
+    rules.resources(_as_if_whole(resources), warnings)
+    if resources.get("devices"):
+        warnings.append("linux.resources.devices: the rules for devices stay as they are")
+    return _without_ignored(resources), warnings
+
+
+def change(record: "dict[str, Any]", resources: "Resources", schemata: "dict[str, str]") -> None:
+    """Set new limits, and new schemata of the class that the container is in; or neither.
+
+    Args:
+        record: the container's
+        resources: as `check` returns them
+        schemata: of ``linux.intelRdt``
+
+    Raises:
+        ConfigError: one is not valid, or impossible here
+        StepError: the kernel refused one
+    """
+    from libcontainer_py.cgroups import manager
+
+    cgroups = manager.load(record["cgroups"])
+    if not schemata:
+        cgroups.update(resources)
+        return
+    from libcontainer_py.intelrdt import groups, resctrl
+
+    _check_intel_rdt(schemata)
+    rdt = record.get("intel_rdt")
+    if not rdt:
+        groups.refuse_missing(schemata, resctrl.mountpoint())
+        raise ConfigError("updating a non-existent Intel RDT configuration is not supported")
+    with groups.Changed(rdt, schemata):
+        cgroups.update(resources)
+
+
+def _check_intel_rdt(schemata: "dict[str, Any]") -> None:
+    """Hold new schemata to the schema and the rules of ``linux.intelRdt``.
+
+    Raises:
+        ConfigError: one is not valid, or something else is among them
+    """
+    for name in schemata:
+        if name not in ("l3CacheSchema", "memBwSchema"):
+            raise ConfigError(f"{quoted(name)} can't be changed", "linux.intelRdt")
+    _hold_to_schema({"intelRdt": schemata})
+    rules.intel_rdt(schemata)
+
+
+def _hold_to_schema(linux: "dict[str, Any]") -> "list[str]":
+    """Hold a part of `linux` to the schema; returns warnings about its spelling."""
+    config = {"ociVersion": VERSION, "linux": linux}
     warnings = spelling.take(config)
     if not accept(config):
         try:
             from libcontainer_py.spec.reject import reject
         except ImportError as error:
             raise ConfigError(
-                f"linux.resources does not fit its schema; to say where: {error}"
+                f"linux.{next(iter(linux))} does not fit its schema; to say where: {error}"
             ) from None
         reject(config)
-    built.check(config)
-    rules.resources(_as_if_whole(resources), warnings)
-    if resources.get("devices"):
-        warnings.append("linux.resources.devices: the rules for devices stay as they are")
-    return _without_ignored(resources), warnings
+    return warnings
 
 
 def _as_if_whole(resources: "Resources") -> "Resources":

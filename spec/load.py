@@ -31,7 +31,7 @@ def load(bundle: str) -> "tuple[dict[str, Any], list[str]]":
         the config, in plain dicts and lists, without its nulls; and warnings, one line each
 
     Raises:
-        ConfigError: it is not there, can't be read, is not JSON, not valid, or not built yet
+        ConfigError: it is not there, can't be read, is not JSON, or not valid
     """
     config = parse(read(bundle))
     return config, validate(config)

@@ -816,7 +816,7 @@ class Spec(Object):
             warnings, one line each
 
         Raises:
-            ConfigError: it is not valid, or asks for what is not built yet; `field` is where
+            ConfigError: it is not valid; `field` is where
         """
         return validate(self.to_dict())
 

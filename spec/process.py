@@ -18,7 +18,7 @@ def check(process: "Any") -> "list[str]":
     Returns warnings, one line each.
 
     Raises:
-        ConfigError: it is not valid, or asks for what is not built yet
+        ConfigError: it is not valid
     """
     try:
         return validate({"ociVersion": VERSION, "root": {"path": "rootfs"}, "process": process})

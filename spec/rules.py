@@ -468,11 +468,12 @@ def _is_interface(name: str) -> bool:
 
 
 def intel_rdt(rdt: "Object") -> None:
-    """closID is the name of a directory, and ``/`` the default class; one schema is one line."""
+    """closID is the name of a directory, and ``/`` the default class; one schema is one line, but
+    for `l3CacheSchema`, which only SHOULD be: with code and data apart there are two of them.
+    """
     name = rdt.get("closID", "")
     if name in (".", "..") or (len(name) > 1 and "/" in name):
         raise ConfigError(f"{quoted(name)} is no name of a directory", "linux.intelRdt.closID")
-    one_line(rdt.get("l3CacheSchema", ""), "linux.intelRdt.l3CacheSchema")
     for index, schema in enumerate(rdt.get("schemata", ())):
         one_line(schema, f"linux.intelRdt.schemata[{index}]")
 

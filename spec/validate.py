@@ -1,7 +1,7 @@
-"""Is a parsed config.json valid, and can we do what it asks for?"""
+"""Is a parsed config.json valid?"""
 
 from libcontainer_py.errors import ConfigError
-from libcontainer_py.spec import built, host, rules, spelling
+from libcontainer_py.spec import host, rules, spelling
 from libcontainer_py.spec.accept import accept
 
 TYPE_CHECKING = False
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def validate(config: "Any") -> "list[str]":
-    """Check a config: its schema, the rules, and that everything in it is built.
+    """Check a config: its schema, and the rules.
 
     Args:
         config: plain dicts, lists, strings, integers and booleans, as a JSON parser makes them
@@ -19,7 +19,7 @@ def validate(config: "Any") -> "list[str]":
         warnings, one line each
 
     Raises:
-        ConfigError: it is not valid, or asks for what is not built yet
+        ConfigError: it is not valid
     """
     warnings = spelling.take(config) if isinstance(config, dict) else []
     if not accept(config):
@@ -32,6 +32,5 @@ def validate(config: "Any") -> "list[str]":
             ) from None
         reject(config)
     warnings += rules.check(config)
-    built.check(config)
     host.network_sysctls(config)
     return warnings

@@ -23,13 +23,15 @@ class Disabled(Cgroups):
 
     Attributes:
         why: the reason for it, in words
+        devices_too: the rules for devices are left out as well, which our caller has asked for
     """
 
-    __slots__ = ("why",)
+    __slots__ = ("devices_too", "why")
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, *, devices_too: bool = False) -> None:
         super().__init__({})
         self.why = why
+        self.devices_too = devices_too
 
     def state(self) -> "State":
         return {"driver": "disabled", "why": self.why}
@@ -101,9 +103,12 @@ class Disabled(Cgroups):
 
     def _refuse(self, resources: "Resources | None") -> None:
         for key, value in (resources or {}).items():
-            # A user namespace's root can make no device nodes, so rules about devices hold by
-            # themselves there, and every default config has some.
-            if asks(value) and (key != "devices" or in_initial_user_namespace()):
+            if asks(value) and not (key == "devices" and self._leaves_devices_out()):
                 raise ConfigError(
                     f"it can't be set without cgroups, and {self.why}", "linux.resources." + key
                 )
+
+    def _leaves_devices_out(self) -> bool:
+        # A user namespace's root can make no device nodes, so rules about devices hold by
+        # themselves there, and every default config has some.
+        return self.devices_too or not in_initial_user_namespace()

@@ -133,12 +133,12 @@ def _cgroup_mounts() -> "Iterator[tuple[str, str, str, list[str]]]":
                 left, _dash, right = line.decode("utf-8", "surrogateescape").partition(" - ")
                 fields = left.split(" ")
                 fstype, _source, options = right.split(" ", 2)
-                yield _unescape(fields[4]), _unescape(fields[3]), fstype, options.split(",")
+                yield unescape(fields[4]), unescape(fields[3]), fstype, options.split(",")
     finally:
         posix.close(fd)
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
     """Undo the octal escapes by which mountinfo keeps its columns apart (``\\040``: a space)."""
     first, *parts = text.split("\\")
     return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in parts)

@@ -2,7 +2,6 @@
 
 import posix
 
-from libcontainer_py.cgroups.disabled import Disabled
 from libcontainer_py.cgroups.hierarchies import (
     HYBRID,
     PURE,
@@ -23,10 +22,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FIELD = "linux.cgroupsPath"
-_EACCES = 13
+_NOT_HERE = "this user may not make any here"
+_EPERM, _EACCES, _EROFS = 1, 13, 30
 
 
-def manager(cgroups_path: "str | None", container_id: str) -> Cgroups:
+def manager(
+    cgroups_path: "str | None", container_id: str, *, rootless: "bool | None" = None
+) -> Cgroups:
     """Choose the driver, and compute the paths as runc's does. Nothing is made yet.
 
     An absolute ``cgroupsPath`` is below each hierarchy's mount point; a relative one is below the
@@ -34,20 +36,25 @@ def manager(cgroups_path: "str | None", container_id: str) -> Cgroups:
     hybrid host the unified hierarchy takes all of them below its mount point. Where there is
     cgroup v2 alone, a relative one is beside the cgroup that the caller is in.
 
+    Args:
+        rootless: where the caller may not make a cgroup, and none is named, do without: False is
+            never, True also without the rules for devices where those would hold root back; None
+            is where nothing is lost by it
+
     Raises:
         ConfigError: the path has ``..`` in it, or control characters
-        StepError: `cgroups_path` is given but the caller may not write there
+        StepError: the caller may not make it, where it has to be
         Error: the host has cgroup v2 alone, but not where it belongs
     """
     inner = _checked(cgroups_path or container_id)
     hierarchies = mounted()
     for hierarchy in hierarchies:
         if hierarchy.mountpoint == PURE and UNIFIED in hierarchy.subsystems:
-            return _unified(hierarchy, inner, given=bool(cgroups_path))
+            return _unified(hierarchy, inner, bool(cgroups_path), rootless)
     if not any(name in SUBSYSTEMS[:-1] for h in hierarchies for name in h.subsystems):
         if any(UNIFIED in h.subsystems for h in hierarchies):
             raise Error(f"cgroups: this host has cgroup v2 alone, and it is not mounted at {PURE}")
-        return Disabled("this host has no cgroup controllers mounted")
+        return _disabled("this host has no cgroup controllers mounted")
 
     places = {
         name: (_path(hierarchy, inner), hierarchy)
@@ -58,14 +65,15 @@ def manager(cgroups_path: "str | None", container_id: str) -> Cgroups:
     ordered = [name for name in (*SUBSYSTEMS, UNIFIED) if name in places]
     refused = next((places[name][0] for name in ordered if not _writable(places, name)), None)
     if refused is not None:
-        return _refused(refused, given=bool(cgroups_path))
-    return V1(
+        return _refused(refused, bool(cgroups_path), rootless)
+    v1 = V1(
         {name: places[name][0] for name in ordered},
         {",".join(hierarchy.subsystems): hierarchy.mountpoint for hierarchy in hierarchies},
     )
+    return _tried(v1) if rootless and not cgroups_path else v1
 
 
-def _unified(hierarchy: Hierarchy, inner: str, *, given: bool) -> Cgroups:
+def _unified(hierarchy: Hierarchy, inner: str, given: bool, rootless: "bool | None") -> Cgroups:
     from libcontainer_py.cgroups.v2 import V2
 
     if inner.startswith("/"):
@@ -76,15 +84,34 @@ def _unified(hierarchy: Hierarchy, inner: str, *, given: bool) -> Cgroups:
         above = own if own == hierarchy.root else dirname(own)
         path = f"{hierarchy.directory_of(above)}/{inner}"
     if not _parent_is_writable(path, hierarchy.mountpoint):
-        return _refused(path, given=given)
-    return V2({UNIFIED: path}, hierarchy.mountpoint)
+        return _refused(path, given, rootless)
+    v2 = V2({UNIFIED: path}, hierarchy.mountpoint)
+    return _tried(v2) if rootless and not given else v2
 
 
-def _refused(path: str, *, given: bool) -> Cgroups:
+def _refused(path: str, given: bool, rootless: "bool | None") -> Cgroups:
     """Do without a cgroup that this user may not make, unless the config names it."""
-    if given:
+    if given or rootless is False:
         raise StepError(None, _EACCES, f"write to the parents of the cgroup {path}", field=_FIELD)
-    return Disabled("this user may not make any here")
+    return _disabled(_NOT_HERE, devices_too=bool(rootless))
+
+
+def _tried(cgroups: Cgroups) -> Cgroups:
+    """Find out by making it whether this user may: a security module says so by its no alone."""
+    try:
+        cgroups.create(None)
+    except StepError as error:
+        if error.errno in (_EPERM, _EACCES, _EROFS):
+            return _disabled(_NOT_HERE, devices_too=True)
+        return cgroups  # and `create` will say it again
+    cgroups.remove()
+    return cgroups
+
+
+def _disabled(why: str, *, devices_too: bool = False) -> Cgroups:
+    from libcontainer_py.cgroups.disabled import Disabled
+
+    return Disabled(why, devices_too=devices_too)
 
 
 def by_systemd(
@@ -119,7 +146,7 @@ def load(state: "dict[str, Any]") -> Cgroups:
 
             return systemd.load(state)
         if driver == "disabled":
-            return Disabled(state["why"])
+            return _disabled(state["why"])
     except (KeyError, TypeError, AttributeError):
         raise Error("cgroups: the state file does not say where they are") from None
     raise Error(f"cgroups: the state file names the driver {quoted(str(driver))}, which is unknown")

@@ -3,7 +3,6 @@
 import posix
 import time
 
-from libcontainer_py.cgroups import freezer_v1
 from libcontainer_py.cgroups.files import read
 from libcontainer_py.errors import StepError
 from libcontainer_py.linux.pathnames import dirname
@@ -91,6 +90,8 @@ def _kill_present(path: str, freezer: "str | None") -> "list[int]":
     """Kill what is there now; return what was there."""
     if not pids_below(path):
         return []
+    from libcontainer_py.cgroups import freezer_v1
+
     # Frozen, nobody forks away from the list, and no pid of it changes its owner. Whoever forks
     # too fast to be frozen is hit in one of the next rounds.
     if freezer:

@@ -2,7 +2,7 @@
 
 import posix
 
-from libcontainer_py.cgroups import devices_v1, freezer_v1, limits_v1
+from libcontainer_py.cgroups import devices_v1, limits_v1
 from libcontainer_py.cgroups.directories import make, remove, unmake
 from libcontainer_py.cgroups.files import read, value_of, write
 from libcontainer_py.cgroups.hierarchies import UNIFIED, in_initial_user_namespace
@@ -289,9 +289,13 @@ class V1(Cgroups):
                 raise
 
     def freeze(self) -> None:
+        from libcontainer_py.cgroups import freezer_v1
+
         freezer_v1.freeze(self._freezer())
 
     def thaw(self) -> None:
+        from libcontainer_py.cgroups import freezer_v1
+
         freezer_v1.thaw(self._freezer())
 
     def release(self, pid: int) -> None:
@@ -305,6 +309,8 @@ class V1(Cgroups):
                     raise
 
     def frozen(self) -> bool:
+        from libcontainer_py.cgroups import freezer_v1
+
         return "freezer" in self.paths and freezer_v1.frozen(self.paths["freezer"])
 
     def oom_count(self) -> "int | None":

@@ -102,7 +102,8 @@ def _encode(path: "Path | None") -> "bytes | None":
 def buffer(size: int) -> "tuple[bytearray, int, Any]":
     """Get memory that the kernel can write to: (bytearray, its address, what keeps it there)."""
     data = bytearray(size)
-    view = (_Byte * size).from_buffer(data)
+    # Of its first byte: for an array of the size, a type of its own would have to be made.
+    view = _Byte.from_buffer(data)
     return data, _addressof(view), view
 
 
@@ -446,6 +447,18 @@ def seccomp_set_mode_filter(flags: int, instructions: bytes) -> None:
     data[:] = instructions
     program = struct.pack("HP", len(instructions) // 8, address)
     syscall("seccomp", SECCOMP_SET_MODE_FILTER, flags, program)
+
+
+def seccomp_has_flags(flags: int) -> bool:
+    """Tell whether the kernel has flags of SECCOMP_SET_MODE_FILTER, in this combination.
+
+    It looks at them before it looks for the filter, which is not there.
+    """
+    try:
+        syscall("seccomp", SECCOMP_SET_MODE_FILTER, flags, 0)
+    except OSError as error:
+        return error.errno == 14  # EFAULT
+    return False
 
 
 def keyctl_join_session_keyring(name: str) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # config-linux.md, «Default Devices»; /dev/ptmx and /dev/console are made otherwise.
-_DEFAULTS: "tuple[tuple[str, int, int], ...]" = (
+DEFAULTS: "tuple[tuple[str, int, int], ...]" = (
     ("/dev/null", 1, 3),
     ("/dev/random", 1, 8),
     ("/dev/full", 1, 7),
@@ -59,7 +59,7 @@ def setup_devices(
     umask = posix.umask(0)
     try:
         named = {clean(device["path"]) for device in devices}
-        for path, major, minor in _DEFAULTS:
+        for path, major, minor in DEFAULTS:
             if path not in named:
                 _setup_device(
                     root_fd,

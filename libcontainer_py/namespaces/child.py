@@ -9,7 +9,16 @@ from libcontainer_py.errors import StepError, shown
 from libcontainer_py.linux.wait import wait_for_end
 from libcontainer_py.namespaces import loop
 from libcontainer_py.syncpipe.pipe import decode, error_of
-from libcontainer_py.syncpipe.records import ENTERED_SIZE, EXEC, JOINED, READY, RECORD_SIZE, step_at
+from libcontainer_py.syncpipe.records import (
+    ENTERED_SIZE,
+    EXEC,
+    JOINED,
+    LISTENER_CLOSED,
+    LISTENER_SIZE,
+    READY,
+    RECORD_SIZE,
+    step_at,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from libcontainer_py.cgroups.manager import Cgroups
+    from libcontainer_py.namespaces.step import Step
     from libcontainer_py.syncpipe.pipe import SyncPipe
 
 _SIGKILL = 9
@@ -30,6 +40,7 @@ class Child:
 
     Args:
         name: what it is to become, for messages
+        step: where it says which step it is in, if it does
 
     Attributes:
         pid, pidfd: its process; -1 before the clone
@@ -41,6 +52,7 @@ class Child:
         "_cgroups",
         "_name",
         "_pipe",
+        "_step",
         "_stopped",
         "_within_reach",
         "pid",
@@ -49,11 +61,16 @@ class Child:
     )
 
     def __init__(
-        self, pipe: "SyncPipe", cgroups: "Cgroups", name: str = "the container's first process"
+        self,
+        pipe: "SyncPipe",
+        cgroups: "Cgroups",
+        name: str = "the container's first process",
+        step: "Step | None" = None,
     ) -> None:
         self._pipe = pipe
         self._cgroups = cgroups
         self._name = name
+        self._step = step
         self.pid = self.pidfd = -1
         self.stuck: Callable[[], None] | None = None
         self._within_reach = False  # of what else is in its pid namespace
@@ -125,6 +142,19 @@ class Child:
             raise self._something_else("its terminal")
         return fds[0]
 
+    def hear_listener(self, steps: "list[Any]") -> int:
+        """Wait until the finish list has loaded a filter with a listener; returns its number."""
+        record = self._next()
+        if len(record) != LISTENER_SIZE:
+            raise self._failure(record, steps, "its seccomp listener")
+        return int.from_bytes(record, "little")
+
+    def hear_listener_closed(self, steps: "list[Any]") -> None:
+        """Wait until the finish list holds its listener no more."""
+        record = self._next()
+        if record != LISTENER_CLOSED:
+            raise self._failure(record, steps, "that it has let go of its listener")
+
     def hear_ready(self, steps: "list[Any]") -> None:
         """Wait for the finish list's READY; `steps` say what a position of it is."""
         record = self._next()
@@ -192,24 +222,19 @@ class Child:
         return wait_for_end(self.pidfd, 0)
 
     def _next(self, fds: "list[int] | None" = None) -> bytes:
-        """The next packet that is no announcement of a step; `fds` takes a descriptor with it."""
-        pipe = self._pipe
-        while True:
-            self._await()
-            data, received = pipe.receive_bytes(0 if fds is None else 1)
-            if fds is not None:
-                fds += received
-            if not data:
-                raise self._died()
-            if self._within_reach and len(data) not in (ENTERED_SIZE, RECORD_SIZE):
-                # Others may have taken the pipe from it: no words are taken from them.
-                raise self._something_else("a record")
-            if data.startswith(b'{"step":'):
-                pipe.step = str(decode(data)["step"])
-                continue
-            if data.startswith(b'{"error":'):
-                raise error_of(decode(data))
-            return data
+        """The next packet; `fds` takes a descriptor with it. One that is an error is raised."""
+        self._await()
+        data, received = self._pipe.receive_bytes(0 if fds is None else 1)
+        if fds is not None:
+            fds += received
+        if not data:
+            raise self._died()
+        if self._within_reach and len(data) not in (ENTERED_SIZE, RECORD_SIZE):
+            # Others may have taken the pipe from it: no words are taken from them.
+            raise self._something_else("a record")
+        if data.startswith(b'{"error":'):
+            raise error_of(decode(data))
+        return data
 
     def _await(self) -> None:
         """Wait until something can be read, or it is clear that nothing will be."""
@@ -228,11 +253,14 @@ class Child:
             return
         self._stopped += 1
         if self._stopped * _STUCK_SECONDS > _KILL_SECONDS:
-            raise StepError(self._pipe.step, 0, f"{self._name} was stopped from inside")
+            raise StepError(self._where(), 0, f"{self._name} was stopped from inside")
 
     def _something_else(self, wanted: str) -> StepError:
         what = f"the child did not send {wanted} but something else"
-        return StepError(self._pipe.step, 0, what)
+        return StepError(self._where(), 0, what)
+
+    def _where(self) -> str:
+        return "clone" if self._step is None else self._step.last()
 
     def _died(self) -> StepError:
         """Word an end of file without READY: the step it died in, how, and whether for memory."""
@@ -240,7 +268,7 @@ class Child:
         what = f"{self._name} (pid {self.pid}) {ended}"
         killed = self._cgroups.oom_count()
         hint = "the memory limit is too small to start in" if killed else None
-        return StepError(self._pipe.step, 0, what, hint=hint)
+        return StepError(self._where(), 0, what, hint=hint)
 
     def _how(self) -> str:
         # The pipe closes a moment before the process has ended.

@@ -1,17 +1,21 @@
-"""The parent's side of the console: where the master of the container's terminal goes.
+"""The console: the child makes the terminal, the parent hands its master on.
 
-To whoever listens on the console socket, or to our caller. The child makes the terminal, inside the
-container (`mount.console`), and sends the master up the sync pipe.
+It is made inside the container (`mount.console`). Its master comes up the sync pipe and goes to
+whoever listens on the console socket, or to our caller.
 """
 
 import posix
 
 from libcontainer_py.errors import ConfigError
+from libcontainer_py.mount import console as terminals
 from libcontainer_py.namespaces.sendfd import FdSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from libcontainer_py.namespaces.step import Step
+    from libcontainer_py.syncpipe.pipe import SyncPipe
 
 _FIELD = "process.terminal"
 # What runc sends along with the descriptor; receivers take it for the terminal's name.
@@ -20,21 +24,26 @@ _LARGEST = 0xFFFF  # struct winsize
 
 
 class Console:
-    """Takes the master of the terminal.
+    """Makes a terminal, and takes its master.
+
+    Args:
+        path: the console socket; None: the master is for our caller
+        size: `process.consoleSize`
 
     Attributes:
         master: its descriptor, where it is our caller's; else -1
     """
 
-    __slots__ = ("_socket", "master")
+    __slots__ = ("_size", "_socket", "master")
 
-    def __init__(self, path: "str | None") -> None:
+    def __init__(self, path: "str | None", size: "dict[str, int]") -> None:
         """Connect to the console socket, if there is one, before anything is made.
 
         Raises:
             StepError: nobody listens there
         """
         self.master = -1
+        self._size = size
         self._socket: FdSocket | None = None
         if path is not None:
             self._socket = FdSocket(
@@ -45,6 +54,20 @@ class Console:
                 step="OpenAndDup",
                 field=_FIELD,
             )
+
+    def open_and_dup(self, pipe: "SyncPipe", step: "Step", *, controlling: bool) -> None:
+        """In the child: make the terminal its standard streams; send the master up.
+
+        Args:
+            controlling: it is to be its controlling terminal, too
+        """
+        step.begin("OpenAndDup", _FIELD)
+        size = self._size
+        master, slave = terminals.setup_console(size.get("height", 0), size.get("width", 0))
+        pipe.send({"console": True}, (master,))
+        posix.close(master)
+        step.begin("Setctty", _FIELD)
+        terminals.take_terminal(slave, controlling=controlling)
 
     def take(self, master: int) -> None:
         """Send the master to the console socket, or keep it.

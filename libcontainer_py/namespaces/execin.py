@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from libcontainer_py.cgroups.interface import Cgroups
     from libcontainer_py.namespaces.console import Console
+    from libcontainer_py.namespaces.listener import Listener
     from libcontainer_py.namespaces.sendfd import FdSocket
     from libcontainer_py.syncpipe.pipe import SyncPipe
 
@@ -233,6 +234,7 @@ def _attempt(
     child = Child(pipe, cgroups, "the new process")
     if not options.ignore_paused:
         child.stuck = lambda: _refuse_frozen(record, child.pid)
+    listener: Listener | None = None
     executable = -1
     try:
         with During("SetupCgroups", "linux.cgroupsPath"):
@@ -248,8 +250,19 @@ def _attempt(
 
         # It is in all namespaces but pid: limits, which it could not raise from there.
         child.hear_joined(calls.steps)
+        if record.get("intel_rdt"):
+            from libcontainer_py.intelrdt import groups
+
+            with During("SetupIntelRdt", groups.FIELD):
+                groups.join(record["intel_rdt"], child.pid)
         set_rlimits(child, start.process, to_clone=True)
         child.tell({"ok": True})
+        if record.get("seccomp_agent"):
+            from libcontainer_py.namespaces import listener as of_seccomp
+
+            listener = of_seccomp.Listener(child, record)
+            if not start.filtered_late():
+                listener.take(calls.steps)
 
         # What is in the container's pid namespace waits.
         status = posix.fstat(executable)
@@ -262,7 +275,11 @@ def _attempt(
                 _join(cgroups, record["pid"], options.cgroups, child.pid)
         schedule_process(child, start.process, start.process.get("execCPUAffinity"))
         send_pidfd(watcher, child.pidfd)
+        if listener is not None:
+            listener.send()  # what was taken before the clone
         child.tell({"ok": True})
+        if listener is not None and not listener.taken:
+            listener.hand_over(calls.steps)
 
         # The end of file is the exec. Before it may come why there was none.
         child.hear_exec(calls.steps, file)
@@ -276,6 +293,8 @@ def _attempt(
             error.add_note(f"and not all could be undone: {also}")
         raise
     finally:
+        if listener is not None:
+            listener.close()
         pipe.close()
         childs_end.close()
         if executable >= 0:

@@ -61,6 +61,12 @@ class ProcessConfig:
         user: dict[str, Any] = self.process.get("user") or {}
         return user
 
+    def filtered_late(self) -> bool:
+        """Is the filter loaded when all privileges are given up? Else while there is still the one
+        that this takes without no_new_privs.
+        """
+        return bool(self.process.get("noNewPrivileges"))
+
 
 def finalize_namespace(start: ProcessConfig) -> bool:
     """Go to the working directory, proved to be inside the root; set the umask.
@@ -110,21 +116,20 @@ def load_environment(start: ProcessConfig, root: "int | None" = None) -> "dict[s
 
 def drop_privileges(calls: FinishList, start: ProcessConfig) -> "list[str]":
     """Record everything that is given up for good; returns warnings."""
-    user, sets, process = start.user(), start.sets, start.process
+    user, sets = start.user(), start.sets
     uid, gid = user.get("uid", 0), user.get("gid", 0)
     if start.procfs >= 0:
         _set_labels(calls, start)
     capabilities.drop_bounding_set(calls, sets, start.last_capability)
     capabilities.keep_capabilities(calls)
     setup_user(calls, uid, gid, _groups(start))
-    no_new_privs = bool(process.get("noNewPrivileges"))
-    if start.filter is not None and not no_new_privs:
-        # Without no_new_privs this needs CAP_SYS_ADMIN, which is given up only behind it.
+    if start.filter is not None and not start.filtered_late():
+        # This needs CAP_SYS_ADMIN, which is given up only behind it.
         capabilities.apply_capabilities(calls, sets.with_sys_admin())
         _init_seccomp(calls, start.filter)
     capabilities.apply_capabilities(calls, sets)
     warnings = capabilities.raise_ambient(calls, sets)
-    if no_new_privs:
+    if start.process.get("noNewPrivileges"):
         calls.at("NoNewPrivileges", "process.noNewPrivileges")
         calls.prctl(PR_SET_NO_NEW_PRIVS, 1)
     return warnings
@@ -186,9 +191,10 @@ def execv(
 
 def filter_late(calls: FinishList, start: ProcessConfig) -> None:
     """Record the filter as late as can be: then one that allows execve alone works. (But before
-    hooks of the container's, which need more.)
+    hooks of the container's, which need more; and one with a listener while our parent is there to
+    take it.)
     """
-    if start.filter is not None and start.process.get("noNewPrivileges"):
+    if start.filter is not None and start.filtered_late():
         _init_seccomp(calls, start.filter)
 
 
@@ -213,3 +219,5 @@ def _groups(start: ProcessConfig) -> "list[int] | None":
 def _init_seccomp(calls: FinishList, filter: "Filter") -> None:
     calls.at("InitSeccomp", "linux.seccomp")
     calls.seccomp_set_mode_filter(filter.flags, filter.instructions)
+    if filter.notifies():
+        calls.hand_over_listener()

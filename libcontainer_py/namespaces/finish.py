@@ -62,6 +62,8 @@ from libcontainer_py.syncpipe.records import (
     EXEC,
     HOOK_ENDED,
     JOINED,
+    LISTENER_CLOSED,
+    LISTENER_SIZE,
     READY,
     RECORD_SIZE,
     START,
@@ -101,8 +103,8 @@ if TYPE_CHECKING:
 
 # The first words of the scratch memory are the loop's record of a failure; then ours.
 _FAULT, _RESULT, _IGNORED, _EXEC_RESULT, _BYTE, _FIRST, _SECOND, _THIRD, _PID, _STATUS = range(10)
-_CWD = 10
-FIRST = 11  # from here on words are free, for whoever records calls of his own
+_CWD, _LISTENER = 10, 11
+FIRST = 12  # from here on words are free, for whoever records calls of his own
 
 _SIGHUP, _SIGINT, _SIGTERM, _SIGCHLD = 1, 2, 15, 17
 _EPERM, _EACCES, _ENOSYS = 1, 13, 38
@@ -314,7 +316,7 @@ class FinishList:
         """Record seccomp(2), SECCOMP_SET_MODE_FILTER."""
         # struct sock_fprog: the number of instructions, and where they are.
         program = Array((len(instructions) // _SOCK_FILTER_SIZE, instructions))
-        self.call("seccomp", SECCOMP_SET_MODE_FILTER, flags, program)
+        self.call("seccomp", SECCOMP_SET_MODE_FILTER, flags, program, save=_LISTENER)
 
     def chdir(self, path: str) -> None:
         """Record chdir(2)."""
@@ -463,6 +465,18 @@ class FinishList:
         if terminal:
             self.at("Setctty", "process.terminal")
             self.call("ioctl", 0, TIOCSCTTY, 0)
+
+    def hand_over_listener(self) -> None:
+        """Let the parent take the listener that the filter came with, and let go of it.
+
+        All of this is under the filter: an agent may have to allow each of these calls but write,
+        which no filter asks an agent about. While we hold the listener ourselves, the kernel does
+        not see when he has died: so the parent waits until we don't, and not for ever.
+        """
+        self.call("write", self.pipe, Address(_LISTENER), LISTENER_SIZE, zero="fail")
+        self.call("read", self.pipe, Address(_BYTE), 8, retry=True, zero="die")
+        self.call("close", Saved(_LISTENER))
+        self.call("write", self.pipe, LISTENER_CLOSED, len(LISTENER_CLOSED), zero="fail")
 
     def ready(self) -> None:
         """Say READY to the parent, and let go of the sync pipe."""

@@ -18,8 +18,8 @@ from libcontainer_py.linux.flags import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
 )
-from libcontainer_py.mount import console, devices, masks, mounts, paths, pivot, rootfs, sysctl
-from libcontainer_py.namespaces import finish, joiner, seal
+from libcontainer_py.mount import devices, masks, mounts, paths, pivot, rootfs, sysctl
+from libcontainer_py.namespaces import finish, seal
 from libcontainer_py.namespaces.finalize import (
     ProcessConfig,
     drop_privileges,
@@ -30,9 +30,7 @@ from libcontainer_py.namespaces.finalize import (
     load_environment,
     variables,
 )
-from libcontainer_py.namespaces.helper import ask
 from libcontainer_py.namespaces.identity import become_root
-from libcontainer_py.namespaces.step import Step
 from libcontainer_py.namespaces.streams import (
     chown_stdio,
     close_all_but,
@@ -43,14 +41,19 @@ from libcontainer_py.network.loopback import loopback_up
 from libcontainer_py.security import capabilities, keyring, memorypolicy
 from libcontainer_py.security.personality import set_personality
 from libcontainer_py.security.rlimits import lower_nproc
-from libcontainer_py.syncpipe.pipe import SyncPipe, as_step_error, error_message
+from libcontainer_py.syncpipe.pipe import as_step_error, error_message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from libcontainer_py.cgroups.interface import CgroupMount, Entrance
+    from libcontainer_py.namespaces.console import Console
     from libcontainer_py.namespaces.joins import Join
+    from libcontainer_py.namespaces.sources import Given
+    from libcontainer_py.namespaces.step import Step
+    from libcontainer_py.syncpipe.pipe import SyncPipe
 
 
 class InitConfig(ProcessConfig):
@@ -59,15 +62,17 @@ class InitConfig(ProcessConfig):
     __slots__ = (
         "bundle",
         "by_another_user",
-        "by_joiner",
         "cgroup_mounts",
         "config",
+        "console",
         "container_id",
         "enters_pid_namespace",
         "entrance",
+        "given",
         "go",
         "hook_state",
         "joined",
+        "joiner",
         "joins",
         "namespaces",
         "no_new_keyring",
@@ -84,7 +89,10 @@ class InitConfig(ProcessConfig):
     namespaces: int  # the CLONE_NEW… flags of all new ones
     joined: int  # those of all that exist already
     joins: "list[Join]"
-    by_joiner: bool  # a process that joins, or sets time offsets, comes first
+    # What only some containers need is loaded by the parent, who puts it here.
+    joiner: "Callable[[InitConfig, SyncPipe, Step], None] | None"  # joins, sets time offsets
+    given: "type[Given] | None"  # asks for the mounts that are made for us
+    console: "Console | None"  # makes the terminal
     enters_pid_namespace: bool  # at the very end, by the finish list
     by_another_user: bool  # who is not root, and so may look only at what is dumpable
     sources: "list[int]"  # which mounts are made for us
@@ -99,6 +107,14 @@ class InitConfig(ProcessConfig):
     def hooks(self) -> "dict[str, list[dict[str, Any]]]":
         """`hooks` of config.json, by their kinds."""
         return self.config.get("hooks") or {}
+
+    def linux(self) -> "dict[str, Any]":
+        """`linux` of config.json."""
+        return self.config.get("linux") or {}
+
+    def resources(self) -> "dict[str, Any]":
+        """`linux.resources` of config.json."""
+        return self.linux().get("resources") or {}
 
     def made_late(self) -> int:
         """The CLONE_NEW… flags of what the child itself makes, and not the clone.
@@ -115,9 +131,8 @@ class InitConfig(ProcessConfig):
         return bool((self.namespaces | self.joined) & CLONE_NEWUSER)
 
 
-def init(start: InitConfig, pipe: "SyncPipe") -> "NoReturn":
+def init(start: InitConfig, pipe: "SyncPipe", step: "Step") -> "NoReturn":
     """Run the child's steps, become the finish list, or report and leave."""
-    step = Step(pipe)
     try:
         _init(start, pipe, step)
     except BaseException as error:
@@ -128,7 +143,7 @@ def init(start: InitConfig, pipe: "SyncPipe") -> "NoReturn":
     posix._exit(1)
 
 
-def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
+def _init(start: InitConfig, pipe: "SyncPipe", step: "Step") -> None:
     config = start.config
     process = config["process"]
     linux = config.get("linux") or {}
@@ -137,9 +152,9 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     # that moves itself is spared the milliseconds that the kernel waits when another moves it.
     step.begin("SetupCgroups", "linux.cgroupsPath")
     start.entrance.enter()
-    if start.by_joiner:
+    if start.joiner is not None:
         start.entrance.close()
-        joiner.enter_namespaces(start, pipe, step)
+        start.joiner(start, pipe, step)
 
     # 3. A session of our own, and the namespaces that can't be made by the clone.
     step.begin("ReadFromParent")
@@ -149,8 +164,8 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     preserved = range(3, 3 + start.preserve_fds)
     for fd in preserved:
         posix.set_inheritable(fd, True)
-    kept = {pipe.fileno(), start.go, start.status, start.procfs, start.hook_state} - {-1}
-    close_all_but({0, 1, 2, *preserved, *kept})
+    kept = {pipe.fileno(), step.fileno(), start.go, start.status, start.procfs, start.hook_state}
+    close_all_but({0, 1, 2, *preserved, *kept} - {-1})
     who = pipe.expect("go")
     start.may_set_groups = who.get("setgroups", True)
     if "ids" in who:
@@ -184,7 +199,7 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     else:
         root = rootfs.open_rootfs(start.rootfs)
     step.begin("InitializeMountNamespace", "mounts")
-    given = _Sources(pipe, start.sources) if start.sources else None
+    given = start.given(pipe, start.sources) if start.given is not None else None
     read_only_later = _initialize_mount_namespace(start, root, process["cwd"], given)
     pipe.send({"mounts": True})
     answer, fds = pipe.expect_fds("ok", 2)
@@ -207,21 +222,35 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
 
     # 7. The console: after the mounts, of which its devpts is one, and before /dev may become
     # read-only.
-    if process.get("terminal"):
-        _open_and_dup(start, pipe, process.get("consoleSize") or {}, step)
+    if start.console is not None:
+        # A terminal belongs to a session, and the session to whoever is in the pid namespace.
+        start.console.open_and_dup(pipe, step, controlling=not start.enters_pid_namespace)
 
     # 8. What is set last, because what came before would have been hindered by it.
     step.begin("Restrict")
     _restrict(start, read_only_later, step)
 
     # 9. The finish list.
+    _become_finish_list(start, pipe, step, state_files)
+
+
+def _become_finish_list(
+    start: InitConfig, pipe: "SyncPipe", step: "Step", state_files: "dict[str, int]"
+) -> None:
+    """Do what is left for Python, write the list, and become it: returns only by raising.
+
+    Args:
+        state_files: the states that hooks read, by their status
+    """
+    process = start.process
     step.begin("FinalizeNamespace", "process.cwd")
     inside = finalize_namespace(start)
     step.begin("LoadContainerEnvironment", "process.env")
     environment = load_environment(start)
     step.begin("Execv", "process.args[0]")
     state = start.hook_state
-    if state < 0 and hooks.get("startContainer"):
+    start_hooks = start.hooks().get("startContainer") or ()
+    if state < 0 and start_hooks:
         state = state_files["created"]
     user = start.user()
     chown_stdio(user.get("uid", 0))
@@ -235,17 +264,20 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     if start.enters_pid_namespace:
         calls.enter_pid_namespace(terminal=bool(process.get("terminal")))
         lower_nproc(calls, process.get("rlimits") or [])
+    filtered = start.filter is not None and start.filter.notifies()
+    if filtered:
+        filter_late(calls, start)
     calls.ready()
     calls.wait(also=(state,) if state >= 0 else ())
-    start_hooks = hooks.get("startContainer") or ()
-    if start_hooks:
+    if start_hooks and not filtered:
         filter_late(calls, start)  # they are the image's programs, too
+        filtered = True
     for index, hook in enumerate(start_hooks):
         # Without an `env` of its own it gets the container's, as from runc: it is inside.
         path = hook["path"]
         env = hook.get("env") or variables(environment)
         calls.hook(index, path, hook.get("args") or [path], env, state)
-    execv(calls, start, environment, filtered=bool(start_hooks))
+    execv(calls, start, environment, filtered=filtered)
     executable = finish.write_executable(calls.compile())
     status = posix.fstat(executable)
     step.begin("Finish")
@@ -260,32 +292,8 @@ def _init(start: InitConfig, pipe: "SyncPipe", step: Step) -> None:
     syscalls.execveat(executable, "", [b"lcpy"], [], AT_EMPTY_PATH)
 
 
-class _Sources:
-    """Descriptors of the mounts that are made for us, by their place in `mounts`, on demand."""
-
-    __slots__ = ("_indexes", "_pipe")
-
-    def __init__(self, pipe: "SyncPipe", indexes: "list[int]") -> None:
-        pipe.send({"sources": True})
-        _message, fds = pipe.expect_fds("sources", 1)
-        self._pipe = SyncPipe.of_fd(fds[0])
-        self._indexes = indexes
-
-    def __contains__(self, index: int) -> bool:
-        return index in self._indexes
-
-    def __getitem__(self, index: int) -> int:
-        fd = ask(self._pipe, index)
-        assert fd is not None
-        return fd
-
-    def close(self) -> None:
-        """That was all."""
-        self._pipe.close()
-
-
 def _initialize_mount_namespace(
-    start: InitConfig, root: int, cwd: str, given: "_Sources | None"
+    start: InitConfig, root: int, cwd: str, given: "Given | None"
 ) -> "list[int]":
     """Mounts, devices, links; returns the mounts to be made read-only at the end."""
     config = start.config
@@ -317,18 +325,7 @@ def _initialize_mount_namespace(
     return read_only_later
 
 
-def _open_and_dup(start: InitConfig, pipe: "SyncPipe", size: "dict[str, int]", step: Step) -> None:
-    """Make the console our standard streams and our controlling terminal; send its master up."""
-    step.begin("OpenAndDup", "process.terminal")
-    master, slave = console.setup_console(size.get("height", 0), size.get("width", 0))
-    pipe.send({"console": True}, (master,))
-    posix.close(master)
-    step.begin("Setctty", "process.terminal")
-    # A terminal belongs to a session, and the session to whoever is in the pid namespace.
-    console.take_terminal(slave, controlling=not start.enters_pid_namespace)
-
-
-def _restrict(start: InitConfig, read_only_later: "list[int]", step: Step) -> None:
+def _restrict(start: InitConfig, read_only_later: "list[int]", step: "Step") -> None:
     config = start.config
     linux = config.get("linux") or {}
     step.begin("Sethostname", "hostname")

@@ -15,8 +15,9 @@ import posix
 import sys
 
 from libcontainer_py.errors import ConfigError, Error, Exists, NotFound, StepError, WrongState
+from libcontainer_py.namespaces.config import Options
 from libcontainer_py.namespaces.created import Created
-from libcontainer_py.namespaces.exec import Options, exec_
+from libcontainer_py.namespaces.exec import exec_
 from libcontainer_py.namespaces.execin import ExecOptions, exec_in
 from libcontainer_py.namespaces.helper import reap
 from libcontainer_py.namespaces.prepare import refuse_closed

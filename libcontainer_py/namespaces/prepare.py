@@ -3,7 +3,7 @@
 import fcntl
 import posix
 
-from libcontainer_py.errors import Error
+from libcontainer_py.errors import ConfigError, Error
 from libcontainer_py.state import status_field
 
 TYPE_CHECKING = False
@@ -43,7 +43,7 @@ def open_console(
     from libcontainer_py.namespaces import console
 
     console.check(process, console_socket, detach=detach)
-    return console.Console(console_socket)
+    return console.Console(console_socket, process.get("consoleSize") or {})
 
 
 def compile_filter(linux: "dict[str, Any]", root: str) -> "Filter | None":
@@ -55,6 +55,25 @@ def compile_filter(linux: "dict[str, Any]", root: str) -> "Filter | None":
 
     # An id has no space in it: no container can have this directory.
     return seccomp.compile_filter(profile, f"{root}/compiled filters")
+
+
+def find_agent(
+    filter_: "Filter", profile: "dict[str, Any]", bundle: str
+) -> "dict[str, str] | None":
+    """Where the agent is who answers for a filter, and what he is told; None: nobody is asked.
+
+    Raises:
+        ConfigError: the profile does not say where
+    """
+    if not filter_.notifies():
+        return None
+    path = profile.get("listenerPath") or ""
+    if not path:
+        what = "must be set where there is SCMP_ACT_NOTIFY: the agent's socket"
+        raise ConfigError(what, "linux.seccomp.listenerPath")
+    if path[0] not in "/@":
+        path = f"{bundle}/{path}"
+    return {"path": path, "metadata": profile.get("listenerMetadata") or ""}
 
 
 def find_labels(start: "ProcessConfig") -> None:

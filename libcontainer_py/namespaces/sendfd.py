@@ -15,7 +15,7 @@ class FdSocket:
     Args:
         path: the socket
         name: what is sent along with the descriptor; receivers take it for its name
-        sent, to, step, field: words for an error: what, and to which socket
+        sent, to, step, field, connect: words for an error: what, and to which socket
 
     Raises:
         StepError: nobody listens there
@@ -32,6 +32,7 @@ class FdSocket:
         to: str,
         step: str,
         field: "str | None" = None,
+        connect: str = "connect to",
     ) -> None:
         self._name = name
         self._sent = sent
@@ -44,7 +45,7 @@ class FdSocket:
             self._socket.connect(path)
         except OSError as error:
             self._socket.close()
-            raise self._failed("connect to", error) from None
+            raise self._failed(connect, error) from None
 
     def send(self, fd: int) -> None:
         """Send a descriptor.
@@ -54,7 +55,9 @@ class FdSocket:
         """
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))
         try:
-            self._socket.sendmsg([self._name], [rights], _socket.MSG_NOSIGNAL)
+            sent = self._socket.sendmsg([self._name], [rights], _socket.MSG_NOSIGNAL)
+            while sent < len(self._name):  # a part was all that there was room for
+                sent += self._socket.send(self._name[sent:], _socket.MSG_NOSIGNAL)
         except OSError as error:
             raise self._failed(f"send {self._sent} to", error) from None
 

@@ -1,4 +1,7 @@
-"""The mounts that the child can't make itself, made for it when their turn has come."""
+"""The mounts that the child can't make itself, made for it when their turn has come.
+
+`serve_sources` is the parent's side, `Given` the child's.
+"""
 
 import posix
 
@@ -8,6 +11,7 @@ from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
 from libcontainer_py.mount import sources
 from libcontainer_py.mount.options import is_idmapped, parse_options
 from libcontainer_py.namespaces import helper, maps
+from libcontainer_py.syncpipe.pipe import SyncPipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +55,35 @@ def serve_sources(child: "Child", start: "InitConfig") -> helper.Serving:
     finally:
         for fd in (*user_namespaces.values(), *made.values()):
             posix.close(fd)
+
+
+class Given:
+    """Descriptors of these mounts by their place in `mounts`, on demand.
+
+    Args:
+        pipe: the sync pipe, over which the parent is asked who makes them
+        indexes: their places
+    """
+
+    __slots__ = ("_indexes", "_pipe")
+
+    def __init__(self, pipe: SyncPipe, indexes: "list[int]") -> None:
+        pipe.send({"sources": True})
+        _message, fds = pipe.expect_fds("sources", 1)
+        self._pipe = SyncPipe.of_fd(fds[0])
+        self._indexes = indexes
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._indexes
+
+    def __getitem__(self, index: int) -> int:
+        fd = helper.ask(self._pipe, index)
+        assert fd is not None
+        return fd
+
+    def close(self) -> None:
+        """That was all."""
+        self._pipe.close()
 
 
 def _user_namespace(child: "Child", mount: "Mount") -> int:

@@ -8,6 +8,7 @@ imports neither ctypes nor what compiles.
 import _struct as struct
 import posix
 
+from libcontainer_py.linux.flags import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from libcontainer_py.security import seccomp_cache
 
 TYPE_CHECKING = False
@@ -35,6 +36,10 @@ class Filter:
 
     def __init__(self, instructions: bytes, flags: int) -> None:
         self.instructions, self.flags = instructions, flags
+
+    def notifies(self) -> bool:
+        """Is there to be an agent who answers for the kernel? Then loading it gives a listener."""
+        return bool(self.flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
 
     def pack(self) -> bytes:
         """Give what `unpack` makes the same filter of."""
@@ -77,7 +82,9 @@ def _compile(profile: "dict[str, Any]") -> "tuple[Filter, bytes]":
 def _key(profile: "dict[str, Any]") -> bytes:
     # repr() is as unambiguous as JSON for what comes from JSON, and many times as fast. The kernel
     # matters because libseccomp asks it what it can do.
-    made_from = (_FORMAT, posix.uname().release, profile)
+    # Who is asked is nothing to the filter.
+    rules = {name: value for name, value in profile.items() if not name.startswith("listener")}
+    made_from = (_FORMAT, posix.uname().release, rules)
     return seccomp_cache.digest(repr(made_from).encode("utf-8", "surrogatepass"))
 
 

@@ -10,7 +10,9 @@ from libcontainer_py.errors import ConfigError, quoted, words
 from libcontainer_py.linux.flags import (
     BPF_MAXINSNS,
     SECCOMP_FILTER_FLAG_LOG,
+    SECCOMP_FILTER_FLAG_NEW_LISTENER,
     SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
     SECCOMP_RET_ALLOW,
     SECCOMP_RET_ERRNO,
     SECCOMP_RET_KILL_PROCESS,
@@ -18,7 +20,9 @@ from libcontainer_py.linux.flags import (
     SECCOMP_RET_LOG,
     SECCOMP_RET_TRACE,
     SECCOMP_RET_TRAP,
+    SECCOMP_RET_USER_NOTIF,
 )
+from libcontainer_py.linux.syscalls import seccomp_has_flags
 from libcontainer_py.security.seccomp_enosys import AUDIT_ARCH_X86_64, Limits, stub
 from libcontainer_py.security.seccomp_library import SONAME, Context, Library
 
@@ -39,12 +43,14 @@ ACTIONS = {
     "SCMP_ACT_TRACE": SECCOMP_RET_TRACE,
     "SCMP_ACT_LOG": SECCOMP_RET_LOG,
     "SCMP_ACT_ALLOW": SECCOMP_RET_ALLOW,
+    "SCMP_ACT_NOTIFY": SECCOMP_RET_USER_NOTIF,
 }
 # The lower half of these is a number for whoever gets the answer: the caller, or the tracer.
 WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 # What lets a call pass, or leaves it to somebody who may: the kernel itself says ENOSYS then.
 PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
 _NOTIFY = "SCMP_ACT_NOTIFY"
+_NOTIFY_LEVEL = 5  # from which API level of libseccomp on it and the kernel have it
 
 OPERATORS = {
     "SCMP_CMP_NE": 1,
@@ -79,14 +85,13 @@ ARCHITECTURES = {
 }
 _X32 = ARCHITECTURES["SCMP_ARCH_X32"]
 
-# The flag, and the API level of libseccomp that says whether it and the kernel have it.
 FLAGS = {
     # Threads are brought in step by it; there is only one, and its successor after execve.
-    "SECCOMP_FILTER_FLAG_TSYNC": (0, 0),
-    "SECCOMP_FILTER_FLAG_LOG": (SECCOMP_FILTER_FLAG_LOG, 3),
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": (SECCOMP_FILTER_FLAG_SPEC_ALLOW, 4),
+    "SECCOMP_FILTER_FLAG_TSYNC": 0,
+    "SECCOMP_FILTER_FLAG_LOG": SECCOMP_FILTER_FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
 }
-_WAIT_KILLABLE_RECV = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
 
 _EPERM = 1
 _EDOM = 33
@@ -116,7 +121,7 @@ def compile_profile(profile: "dict[str, Any]") -> "tuple[bytes, int, bytes]":
     Raises:
         ConfigError: it can't be compiled; with the field
     """
-    _refuse_notify(profile)
+    notifies = _notifies(profile)
     default = _action(profile, "defaultAction", "defaultErrnoRet", FIELD)
     rules = [
         rule
@@ -124,8 +129,10 @@ def compile_profile(profile: "dict[str, Any]") -> "tuple[bytes, int, bytes]":
         for rule in _rules(entry, f"{FIELD}.syscalls[{index}]")
     ]
     architectures = _architectures(profile)
+    flags = _flags(profile, notifies=notifies is not None)
     library = Library()
-    flags = _flags(profile, library.api_level())
+    if notifies is not None and library.api_level() < _NOTIFY_LEVEL:
+        raise ConfigError(f"the kernel, or {SONAME}, is too old for {_NOTIFY}", notifies)
     instructions = b""
     if profile["defaultAction"] not in PERMISSIVE and default != SECCOMP_RET_ERRNO | _ENOSYS:
         instructions = _stub(library, architectures, rules)
@@ -142,14 +149,34 @@ def compile_profile(profile: "dict[str, Any]") -> "tuple[bytes, int, bytes]":
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _refuse_notify(profile: "dict[str, Any]") -> None:
-    # Without it a listener's path and metadata mean nothing, the specification says.
-    actions = [(profile.get("defaultAction"), f"{FIELD}.defaultAction")]
+def supported(flag: int) -> bool:
+    """Tell whether the kernel has a flag of `FLAGS`."""
+    # It has WAIT_KILLABLE_RECV only for who wants a listener.
+    if flag == SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV:
+        flag |= SECCOMP_FILTER_FLAG_NEW_LISTENER
+    return seccomp_has_flags(flag)
+
+
+def _notifies(profile: "dict[str, Any]") -> "str | None":
+    """The field of the first rule that asks an agent; None: there is none.
+
+    Not of write(2): it tells our parent about the listener, and before that nobody could answer.
+    """
+    if profile.get("defaultAction") == _NOTIFY:
+        raise ConfigError(f"{_NOTIFY} cannot be used as default action", f"{FIELD}.defaultAction")
+    found = None
     for index, entry in enumerate(profile.get("syscalls") or ()):
-        actions.append((entry.get("action"), f"{FIELD}.syscalls[{index}].action"))
-    for action, field in actions:
-        if action == _NOTIFY:
-            raise ConfigError(f"{_NOTIFY} is not built yet", field)
+        if entry.get("action") != _NOTIFY:
+            continue
+        field = f"{FIELD}.syscalls[{index}]"
+        found = found or f"{field}.action"
+        names = entry.get("names") or []
+        if "write" in names:
+            raise ConfigError(
+                f"{_NOTIFY} cannot be used for the write syscall",
+                f"{field}.names[{names.index('write')}]",
+            )
+    return found
 
 
 def _action(entry: "dict[str, Any]", name: str, errno_name: str, field: str) -> int:
@@ -206,26 +233,27 @@ def _architectures(profile: "dict[str, Any]") -> "list[tuple[int, str]]":
     return architectures
 
 
-def _flags(profile: "dict[str, Any]", api_level: int) -> int:
+def _flags(profile: "dict[str, Any]", *, notifies: bool) -> int:
     """The flags for seccomp(2).
 
     A profile that says nothing about flags gets SPEC_ALLOW, where it can be had, as from runc:
     without it, kernels before 5.16 take a speculation of the processor away from every process
     under a filter, which costs far more than the filter.
     """
+    flags = SECCOMP_FILTER_FLAG_NEW_LISTENER if notifies else 0
     names = profile.get("flags")
     if names is None:
-        return SECCOMP_FILTER_FLAG_SPEC_ALLOW if api_level >= 4 else 0
-    flags = 0
+        default = SECCOMP_FILTER_FLAG_SPEC_ALLOW
+        return flags | default if supported(default) else flags
     for index, name in enumerate(names):
         field = f"{FIELD}.flags[{index}]"
-        if name == _WAIT_KILLABLE_RECV:
-            raise ConfigError(f"{name} is for {_NOTIFY}, which is not built yet", field)
         if name not in FLAGS:
             raise ConfigError(f"{_shown(name)} is not a flag that is known here", field)
-        flag, needed = FLAGS[name]
-        if api_level < needed:
-            raise ConfigError(f"the kernel, or {SONAME}, is too old for {name}", field)
+        flag = FLAGS[name]
+        if flag == SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV and not notifies:
+            raise ConfigError(f"it is for {_NOTIFY}, which no rule has", field)
+        if not supported(flag):
+            raise ConfigError(f"the kernel is too old for {name}", field)
         flags |= flag
     return flags
 

@@ -6,7 +6,6 @@ write(2). The pipe also ties the child's life to the parent's: at its end of fil
 
 From the child come, in this order:
 
-    {"step": NAME}              before each step: what it died in, if it dies
     {"cloned": PID}             where namespaces are joined: the joiner's only message, with the
                                 pidfd of the child, which says the rest
     {"entered": true}           where a pid namespace is joined: it is in all the others
@@ -18,6 +17,9 @@ From the child come, in this order:
                                 steps of the finish list (`records.step_at`)
     ENTERED and a pid           the finish list, where a pid namespace is joined: the process that
                                 is in it, and waits for a byte
+    a number                    the finish list, where its filter asks an agent: the listener, which
+                                waits to be taken; before or after that pid
+    LISTENER_CLOSED             and now it holds it no more
     READY                       the finish list: everything is dropped, it waits for `start`
     {"error": {...}}            or, at any point, what went wrong; the last message
     a record of a failure       the same from the finish list
@@ -49,17 +51,12 @@ _SOL_SOCKET, _SCM_RIGHTS = _socket.SOL_SOCKET, _socket.SCM_RIGHTS
 
 
 class SyncPipe:
-    """One end of the pair.
+    """One end of the pair."""
 
-    Attributes:
-        step: the last step that the other end has announced
-    """
-
-    __slots__ = ("_socket", "step")
+    __slots__ = ("_socket",)
 
     def __init__(self, socket: "_socket.socket") -> None:
         self._socket = socket
-        self.step = "clone"
 
     @classmethod
     def of_fd(cls, fd: int) -> "SyncPipe":
@@ -88,10 +85,6 @@ class SyncPipe:
             ancillary,
             _socket.MSG_NOSIGNAL,
         )
-
-    def announce(self, step: str) -> None:
-        """Say which step begins (child to parent). The name is one of ours, without quotes."""
-        self._socket.send(b'{"step":"%b"}' % step.encode(), _socket.MSG_NOSIGNAL)
 
     def receive_bytes(self, max_fds: int = 0) -> "tuple[bytes, list[int]]":
         """Receive one packet, and up to `max_fds` descriptors; b"" is the end of file.

@@ -99,13 +99,6 @@ def test_debug_says_where_an_error_came_from(lcpy: "Lcpy", tmp_path: Path) -> No
     assert "cli.commands.state" in entries[1]["msg"]
 
 
-@pytest.mark.parametrize("value", ["true", "TRUE", "1", "t"])
-def test_rootless_is_not_built(lcpy: "Lcpy", value: str) -> None:
-    done = lcpy(f"--rootless={value}", "state", "nope")
-    assert done.returncode == 1
-    assert f"--rootless={value} is not built yet" in done.stderr
-
-
 def test_rootless_that_is_no_boolean(lcpy: "Lcpy") -> None:
     done = lcpy("--rootless", "perhaps", "state", "nope")
     assert done.returncode == 1
@@ -113,7 +106,11 @@ def test_rootless_that_is_no_boolean(lcpy: "Lcpy") -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--rootless=auto"], ["--rootless=false"], ["--rootless="], ["--criu", "/criu"]]
+    "words",
+    [
+        *(["--rootless=auto"], ["--rootless=false"], ["--rootless="], ["--rootless", "AUTO"]),
+        *(["--rootless=TRUE"], ["--rootless=t"], ["--criu", "/criu"]),
+    ],
 )
 def test_what_asks_for_nothing_is_accepted(lcpy: "Lcpy", words: list[str]) -> None:
     assert "container does not exist: nope" in lcpy(*words, "state", "nope").stderr

@@ -6,7 +6,7 @@ import pytest
 
 from libcontainer_py.cli import commands, descriptions
 from libcontainer_py.cli.help import explained, help_text, spelled
-from libcontainer_py.cli.table import COMMANDS, GLOBAL, NOT_BUILT
+from libcontainer_py.cli.table import COMMANDS, GLOBAL
 
 if TYPE_CHECKING:
     from tests.conftest import Lcpy
@@ -61,22 +61,9 @@ def test_each_command_has_its_function_and_its_description() -> None:
     assert sorted(COMMANDS) == list(COMMANDS) == list(descriptions.COMMANDS)
     for name in COMMANDS:
         assert callable(getattr(commands, name))
-    assert not set(NOT_BUILT) & set(COMMANDS)
 
 
 def test_wrong_words_show_the_help_of_their_command(lcpy: "Lcpy") -> None:
     done = lcpy("list", "--nope")
     assert done.returncode == 1
     assert done.stdout == "Incorrect Usage.\n\n" + help_text(COMMANDS["list"]) + "\n"
-
-
-@pytest.mark.parametrize("name", NOT_BUILT)
-def test_what_runc_has_beside_is_named(lcpy: "Lcpy", name: str) -> None:
-    done = lcpy(name, "x")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("\n") == 1
-    assert f"lcpy {name} is not built yet" in done.stderr
-    for words in ([name, "--help"], [name, "-h"], ["help", name]):  # which is no error
-        done = lcpy(*words)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith(f"NAME:\n   lcpy {name} - not built yet\n")

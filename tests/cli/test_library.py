@@ -483,7 +483,7 @@ def test_a_mistake_of_the_launchers(program: Program) -> None:
     """Is raised here, and leaves no page on the container's standard error."""
     program(
         """
-        from libcontainer_py.namespaces.exec import Options
+        from libcontainer_py.namespaces.config import Options
         broken = "launcher.exec_ = max; launcher.main"
         launcher.PROGRAM = launcher.PROGRAM.replace("launcher.main", broken)
         error = raises(Error, launcher.launch, root, id, bundle, Options(stdio=(0, 1, 2)))

@@ -190,9 +190,9 @@ BAD: dict[str, tuple[Damage, str]] = {
         config(linux__resources={"memory": {"limit": 4096}}),
         "linux.resources.memory.limit",
     ),
-    "not built yet": (
+    "no Intel RDT": (
         config(linux__intelRdt={"closID": "x"}),
-        "linux.intelRdt: intelRdt is not built yet",
+        "linux.intelRdt: Intel RDT is not enabled: no resctrl file system is mounted on this host",
     ),
     "a joined namespace": (
         config(linux__namespaces=[{"type": "mount"}, {"type": "uts", "path": "/proc/1/ns/net"}]),

@@ -218,8 +218,8 @@ def test_a_stopped_one(limited: Limited) -> None:
         (["--cpuset-cpus", "a"], "linux.resources.cpu.cpus"),
         (["--blkio-weight", "70000"], "linux.resources.blockIO.weight"),
         (["--memory", "4M", "--memory-swap", "2M"], "linux.resources.memory.swap"),
-        (["--l3-cache-schema", "L3:0=f"], "--l3-cache-schema: Intel RDT is not built yet"),
-        (["--mem-bw-schema", "MB:0=50"], "--mem-bw-schema: Intel RDT is not built yet"),
+        (["--l3-cache-schema", "L3:0=f"], "Intel RDT/CAT: l3 cache schema is not enabled"),
+        (["--mem-bw-schema", "MB:0=50"], "Intel RDT/MBA: memory bandwidth schema is not enabled"),
         (["--resources", "/nope/nope"], "open /nope/nope: no such file or directory"),
     ],
 )

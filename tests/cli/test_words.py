@@ -1,7 +1,6 @@
 """The words of the command line: what is asked wrongly is said as runc says it."""
 
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -220,22 +219,6 @@ def test_spec_without_a_bundle(lcpy: "Lcpy", tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "no such file or directory" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        (["--rootless=true", "state", "x"], "--rootless=true is not built yet"),
-    ],
-)
-def test_what_is_not_built_is_said(
-    lcpy: "Lcpy", tmp_path: Path, words: list[str], text: str
-) -> None:
-    done = lcpy(*words, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert text in done.stderr
-    assert os.listdir(tmp_path) == []
 
 
 def test_closed_standard_streams(lcpy: "Lcpy", bundle: "Bundle") -> None:

@@ -1,7 +1,7 @@
 """Create containers whose child comes to grief, in this process: ``child_at_step.py KIND ...``.
 
-``child_at_step.py KIND WHEN ROOT ID BUNDLE`` goes through all steps that the child announces. At
-each it creates the container, and the child does what KIND says, before or after it has announced
+``child_at_step.py KIND WHEN ROOT ID BUNDLE`` goes through all steps that the child begins. At
+each it creates the container, and the child does what KIND says, before or after it has noted
 the step. Prints a JSON list: an object for each step, the last one for a child that came through.
 """
 
@@ -17,6 +17,8 @@ sys.path.append(str(Path(__file__).resolve().parent.parent.parent))
 from libcontainer_py.container import Runtime
 from libcontainer_py.errors import Error, StepError
 from libcontainer_py.linux import syscalls
+from libcontainer_py.namespaces import exec as parents
+from libcontainer_py.namespaces.step import Step
 from libcontainer_py.syncpipe.pipe import SyncPipe
 
 PR_SET_SECCOMP, SECCOMP_MODE_STRICT = 22, 1
@@ -72,23 +74,30 @@ def main() -> None:
     """Try each step once."""
     kind, when, root, container_id, bundle = sys.argv[1:]
     parent = os.getpid()
-    announce = SyncPipe.announce
+    caller: Any = parents
+    begin, init = Step.begin, caller.init
+    pipes: list[SyncPipe] = []
     counted = trigger = 0
 
-    def announce_or_not(self: SyncPipe, step: str) -> None:
+    def begin_or_not(self: Step, name: str, field: str | None = None) -> None:
         nonlocal counted
-        counted += 1
+        counted += os.getpid() != parent
         now = os.getpid() != parent and counted == trigger
         if now and when == "before":
-            come_to_grief(kind, self)
-        announce(self, step)
+            come_to_grief(kind, pipes[0])
+        begin(self, name, field)
         if now and when == "after":
-            come_to_grief(kind, self)
+            come_to_grief(kind, pipes[0])
 
-    SyncPipe.announce = announce_or_not  # type: ignore[method-assign]
+    def remembered(start: Any, pipe: SyncPipe, step: Step) -> None:
+        pipes[:] = [pipe]
+        init(start, pipe, step)
+
+    Step.begin = begin_or_not  # type: ignore[method-assign]
+    caller.init = remembered
     runtime = Runtime(root)
     found: list[dict[str, Any]] = []
-    for trigger in range(1, MAX_STEPS):  # noqa: B007  # it is read by announce_or_not
+    for trigger in range(1, MAX_STEPS):  # noqa: B007  # it is read by begin_or_not
         counted = 0
         before = sorted(os.listdir("/proc/self/fd"))
         result: dict[str, Any] = {"error": None}

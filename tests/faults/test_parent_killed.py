@@ -38,8 +38,10 @@ def run(moment: int, lcpy: Lcpy, *words: str | Path) -> "subprocess.CompletedPro
     return subprocess.CompletedProcess(done.args, done.returncode, "", log.read_text())
 
 
-def moments(lcpy: Lcpy, *words: str | Path, skip: float = 0.0) -> list[int]:
-    """Fifty moments, evenly spread over a command's life (without the first part of it)."""
+def moments(lcpy: Lcpy, *words: str | Path, skip: float = 0.0, last: int = 0) -> list[int]:
+    """Fifty moments, evenly spread over a command's life (without the first part of it); and each
+    of the `last`.
+    """
     done = run(0, lcpy, *words)
     assert done.returncode == 0, done.stderr
     match = re.search(r"moments: (\d+)", done.stderr)
@@ -48,7 +50,8 @@ def moments(lcpy: Lcpy, *words: str | Path, skip: float = 0.0) -> list[int]:
     first = int(count * skip)
     step = (count - first) / MOMENTS
     assert step > 1
-    return [first + int(step * number) + 1 for number in range(MOMENTS)]
+    spread = {first + int(step * number) + 1 for number in range(MOMENTS)}
+    return sorted(spread | {*range(count - last + 1, count + 1)})
 
 
 def processes(container: str) -> list[str]:
@@ -165,7 +168,7 @@ def test_start(lcpy: Lcpy, bundle: Bundle) -> None:
     made = bundle("sleep", "60")
     first = lcpy.new_id()
     lcpy("create", "--bundle", made, first, check=True)
-    times = moments(lcpy, "start", first)
+    times = moments(lcpy, "start", first, last=20)  # the record is written at the end
     check_clean(lcpy, first)
     seen = set()
     for moment in times:

@@ -325,14 +325,6 @@ def test_a_filter_waits_with_its_container(box: "Box", lcpy: "Lcpy") -> None:
     ("profile", "words"),
     [
         (
-            {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [entry(["mkdir"], "NOTIFY")]},
-            "linux.seccomp.syscalls[0].action: SCMP_ACT_NOTIFY is not built yet",
-        ),
-        (
-            {"defaultAction": "SCMP_ACT_NOTIFY"},
-            "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY is not built yet",
-        ),
-        (
             {"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1},
             "linux.seccomp.defaultErrnoRet: SCMP_ACT_ALLOW returns no errno",
         ),

@@ -208,7 +208,7 @@ def test_a_user_who_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mountinfo_escapes_are_undone() -> None:
-    assert hierarchies._unescape(r"/a\040b\134c") == "/a b\\c"
+    assert hierarchies.unescape(r"/a\040b\134c") == "/a b\\c"
 
 
 def test_an_unknown_driver_is_refused() -> None:

@@ -11,6 +11,7 @@ from libcontainer_py.errors import StepError
 from libcontainer_py.namespaces import loop
 from libcontainer_py.namespaces.child import Child
 from libcontainer_py.namespaces.limit import limit_process
+from libcontainer_py.namespaces.step import Step
 from libcontainer_py.syncpipe.pipe import SyncPipe, new_sync_pipe
 from libcontainer_py.syncpipe.records import READY
 
@@ -18,10 +19,18 @@ STEPS: list[Any] = [(0, "Finish", None, ""), (3, "SetupUser", "process.user.uid"
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[Child, SyncPipe]]:
+def step() -> Iterator[Step]:
+    """Where the child says which step it is in."""
+    step = Step()
+    yield step
+    step.close()
+
+
+@pytest.fixture
+def pair(step: Step) -> Iterator[tuple[Child, SyncPipe]]:
     """A child that is a process of its own, which sleeps, and the child's end of the pipe."""
     ours, theirs = new_sync_pipe()
-    child = Child(ours, Disabled("a test"))
+    child = Child(ours, Disabled("a test"), step=step)
     child.pid = os.posix_spawnp("sleep", ["sleep", "60"], os.environ)
     child.pidfd = os.pidfd_open(child.pid)
     yield child, theirs
@@ -33,7 +42,6 @@ def pair() -> Iterator[tuple[Child, SyncPipe]]:
 
 def test_ready(pair: tuple[Child, SyncPipe]) -> None:
     child, theirs = pair
-    theirs.announce("Finish")
     os.write(theirs.fileno(), READY)
     child.hear_ready(STEPS)
 
@@ -48,9 +56,9 @@ def test_a_failure_of_the_list(pair: tuple[Child, SyncPipe]) -> None:
 
 
 @pytest.mark.parametrize("record", [b"R", READY[:8], READY + b"x", bytes(15), b'{"x": 1}'])
-def test_a_record_of_a_wrong_size(pair: tuple[Child, SyncPipe], record: bytes) -> None:
+def test_a_record_of_a_wrong_size(pair: tuple[Child, SyncPipe], step: Step, record: bytes) -> None:
     child, theirs = pair
-    theirs.announce("Execv")
+    step.begin("Execv")
     os.write(theirs.fileno(), record)
     with pytest.raises(StepError) as caught:
         child.hear_ready(STEPS)
@@ -65,9 +73,9 @@ def test_an_error_that_is_none(pair: tuple[Child, SyncPipe], message: str) -> No
         child.hear("mounts")
 
 
-def test_how_it_ended(pair: tuple[Child, SyncPipe]) -> None:
+def test_how_it_ended(pair: tuple[Child, SyncPipe], step: Step) -> None:
     child, theirs = pair
-    theirs.announce("Finish")
+    step.begin("Finish")
     os.kill(child.pid, 9)
     theirs.close()
     with pytest.raises(StepError) as caught:
@@ -76,10 +84,12 @@ def test_how_it_ended(pair: tuple[Child, SyncPipe]) -> None:
     assert str(caught.value) == f"Finish: {words}"
 
 
-def test_one_that_is_gone_before_its_limits_are_set(pair: tuple[Child, SyncPipe]) -> None:
+def test_one_that_is_gone_before_its_limits_are_set(
+    pair: tuple[Child, SyncPipe], step: Step
+) -> None:
     """That it ended is the reason, and not that there is no process to limit."""
     child, theirs = pair
-    theirs.announce("Finish")
+    step.begin("Finish")
     theirs.close()
     os.kill(child.pid, 9)
     os.waitpid(child.pid, 0)
@@ -88,6 +98,21 @@ def test_one_that_is_gone_before_its_limits_are_set(pair: tuple[Child, SyncPipe]
         limit_process(child, {"rlimits": limits})
     words = f"the container's first process (pid {child.pid}) ended before it was ready"
     assert str(caught.value) == f"Finish: {words}"
+
+
+def test_where_it_died_is_what_it_said_last(step: Step) -> None:
+    assert step.last() == "clone"
+    step.begin("InitializeMountNamespace", "mounts")
+    assert step.last() == "InitializeMountNamespace"
+    step.begin("Setsid")
+    assert (step.last(), step.name, step.field) == ("Setsid", "Setsid", None)
+
+
+def test_where_it_died_is_shown_as_a_strangers_words(step: Step) -> None:
+    os.pwrite(step.fileno(), b"\x1b[31m" + b"x" * 1000, 0)
+    last = step.last()
+    assert last.isprintable()
+    assert len(last) < 100
 
 
 def test_the_end(pair: tuple[Child, SyncPipe]) -> None:

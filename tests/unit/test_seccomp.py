@@ -8,6 +8,7 @@ import os
 import signal
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import (
     PR_SET_NO_NEW_PRIVS,
     SECCOMP_FILTER_FLAG_LOG,
+    SECCOMP_FILTER_FLAG_NEW_LISTENER,
     SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
     SECCOMP_RET_ALLOW,
     SECCOMP_RET_ERRNO,
     SECCOMP_RET_KILL_PROCESS,
@@ -25,6 +28,7 @@ from libcontainer_py.linux.flags import (
     SECCOMP_RET_LOG,
     SECCOMP_RET_TRACE,
     SECCOMP_RET_TRAP,
+    SECCOMP_RET_USER_NOTIF,
 )
 from libcontainer_py.linux.numbers import MACHINE, NR
 from libcontainer_py.security import seccomp, seccomp_library, seccomp_profile
@@ -462,6 +466,59 @@ def test_flags(names: list[str] | None, flags: int) -> None:
     assert errnos(wanted, GETPPID) == [errno.EPERM]
 
 
+def test_a_flag_that_no_kernel_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(seccomp_profile.FLAGS, "SECCOMP_FILTER_FLAG_LOG", 1 << 30)
+    wanted = denial("getppid") | {"flags": ["SECCOMP_FILTER_FLAG_LOG"]}
+    with pytest.raises(ConfigError, match=r"flags\[0\]: the kernel is too old for SECCOMP_FILTER_"):
+        seccomp.compile_filter(wanted, None)
+
+
+# ── an agent ────────────────────────────────────────────────────────────────────────────────────
+
+NOTIFY = profile("SCMP_ACT_ALLOW", entry("SCMP_ACT_NOTIFY", "getppid", "read"))
+
+
+def test_an_agent_is_asked() -> None:
+    compiled = seccomp.compile_filter(NOTIFY, None)
+    assert compiled.notifies()
+    assert compiled.flags & SECCOMP_FILTER_FLAG_NEW_LISTENER
+    assert run(compiled.instructions, NATIVE, GETPPID[0]) == SECCOMP_RET_USER_NOTIF
+    assert run(compiled.instructions, NATIVE, GETPID[0]) == SECCOMP_RET_ALLOW
+    again = seccomp.unpack(compiled.pack())
+    assert (again.notifies(), again.instructions) == (True, compiled.instructions)
+
+
+def test_nobody_is_asked() -> None:
+    compiled = seccomp.compile_filter(denial("getppid"), None)
+    assert not compiled.notifies()
+    assert not compiled.flags & SECCOMP_FILTER_FLAG_NEW_LISTENER
+
+
+def test_an_agents_flag() -> None:
+    wanted = NOTIFY | {"flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}
+    flags = SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV | SECCOMP_FILTER_FLAG_NEW_LISTENER
+    assert seccomp.compile_filter(wanted, None).flags == flags == 40
+
+
+def test_it_is_kept_whoever_the_agent_is(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    first = seccomp.compile_filter(NOTIFY | {"listenerPath": "/one"}, str(kept))
+    (file,) = kept.iterdir()
+    time = file.stat().st_mtime_ns
+    wanted = NOTIFY | {"listenerPath": "/two", "listenerMetadata": "x"}
+    second = seccomp.compile_filter(wanted, str(kept))
+    assert second.pack() == first.pack()
+    assert [each.stat().st_mtime_ns for each in kept.iterdir()] == [time]
+
+
+def test_a_library_that_can_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seccomp_library.Library, "api_level", lambda _self: 4)
+    with pytest.raises(ConfigError) as caught:
+        seccomp.compile_filter(NOTIFY, None)
+    assert caught.value.field == "linux.seccomp.syscalls[0].action"
+    assert "too old for SCMP_ACT_NOTIFY" in str(caught.value)
+
+
 # ── what is refused ─────────────────────────────────────────────────────────────────────────────
 
 ALLOW = "SCMP_ACT_ALLOW"
@@ -475,11 +532,11 @@ ERRNO = "SCMP_ACT_ERRNO"
         ({}, "defaultAction: None is not an action"),
         (
             profile("SCMP_ACT_NOTIFY"),
-            "defaultAction: SCMP_ACT_NOTIFY is not built yet",
+            "defaultAction: SCMP_ACT_NOTIFY cannot be used as default action",
         ),
         (
-            profile(ALLOW, entry(ERRNO, "read"), entry("SCMP_ACT_NOTIFY", "mkdir")),
-            "syscalls[1].action: SCMP_ACT_NOTIFY is not built yet",
+            profile(ALLOW, entry(ERRNO, "write"), entry("SCMP_ACT_NOTIFY", "mkdir", "write")),
+            "syscalls[1].names[1]: SCMP_ACT_NOTIFY cannot be used for the write syscall",
         ),
         (profile(ALLOW, entry("x\ny", "read")), 'syscalls[0].action: "x\\ny" is not an action'),
         (
@@ -524,8 +581,7 @@ ERRNO = "SCMP_ACT_ERRNO"
         ),
         (
             denial("read") | {"flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]},
-            "flags[0]: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is for SCMP_ACT_NOTIFY, which is"
-            " not built yet",
+            "flags[0]: it is for SCMP_ACT_NOTIFY, which no rule has",
         ),
     ],
 )

@@ -17,10 +17,10 @@ def pair() -> "tuple[SyncPipe, SyncPipe]":
 def test_messages_keep_their_bounds_and_order(pair: "tuple[SyncPipe, SyncPipe]") -> None:
     parent, child = pair
     child.send({"mounts": True})
-    child.announce("Setsid")
+    child.send({"console": True})
     child.send({"finish": [["Finish", None, "ä\ud800\n"]]})
     assert parent.receive() == {"mounts": True}
-    assert parent.receive() == {"step": "Setsid"}
+    assert parent.receive() == {"console": True}
     assert parent.receive() == {"finish": [["Finish", None, "ä\ud800\n"]]}
 
 

@@ -8,14 +8,14 @@ Config = dict[str, Any]
 
 
 def runnable() -> Config:
-    """The default config, without the one thing in it that is not built yet."""
+    """The default config, without a terminal."""
     config = default()
     config["process"]["terminal"] = False
     return config
 
 
 def rich() -> Config:
-    """A valid config that uses every field that the schema knows, built or not."""
+    """A valid config that uses every field that the schema knows."""
     throttle = [{"major": 8, "minor": 0, "rate": 600}]
     hook = [{"path": "/bin/hook", "args": ["hook", "-v"], "env": ["A=b"], "timeout": 5}]
     mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]

@@ -197,15 +197,6 @@ def test_without_jsonschema_a_wrong_config_is_still_refused_in_one_line(
     assert "does not fit its schema" in str(refusal(write(tmp_path, "{}")))
 
 
-def test_what_is_not_built_is_refused_after_what_is_wrong(tmp_path: Path) -> None:
-    config = runnable()
-    config["linux"]["intelRdt"] = {"closID": "x"}
-    error = refusal(write(tmp_path, json.dumps(config)))
-    assert str(error) == "linux.intelRdt: intelRdt is not built yet"
-    config["process"]["cwd"] = "."
-    assert refusal(write(tmp_path, json.dumps(config))).field == "process.cwd"
-
-
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     load(write(tmp_path, json.dumps(runnable())))

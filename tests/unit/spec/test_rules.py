@@ -182,7 +182,6 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"linux.intelRdt.closID": ".."}, "linux.intelRdt.closID", "directory"),
     ({"linux.intelRdt.closID": "a/b"}, "linux.intelRdt.closID", "directory"),
     ({"linux.intelRdt.schemata": ["a", "b\nc"]}, "linux.intelRdt.schemata[1]", "newline"),
-    ({"linux.intelRdt.l3CacheSchema": "L3:\n"}, "linux.intelRdt.l3CacheSchema", "newline"),
     ({"linux.memoryPolicy": {"mode": "MPOL_BIND"}}, "linux.memoryPolicy.nodes", "needs one"),
     (
         {"linux.memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": "0"}},
@@ -296,6 +295,7 @@ GOOD: list[dict[str, Any]] = [
     {"linux.resources.cpu": {"quota": -1, "burst": 5}},
     {"linux.resources.unified": {"hugetlb.1GB.max": "1"}},
     {"linux.intelRdt.closID": "/"},
+    {"linux.intelRdt.l3CacheSchema": "L3CODE:0=f\nL3DATA:0=ff"},
     {"linux.memoryPolicy": {"mode": "MPOL_PREFERRED"}},
     {"linux.memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": ""}},
     {"linux.netDevices.eth0": {"name": ""}},
