@@ -36,6 +36,8 @@ LASTING = (
     "/run/docker",
     "/run/docker/plugins",
     "/run/netns",
+    "/var/lib/cni",
+    "/var/lib/cni/results",
     "/var/lib/containers",
     "/var/lib/containers/cache",
     "/var/lib/containers/cache/blob-info-cache-v1.boltdb",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import criu
 from tests.engines import conftest as engines
 from tests.engines.conftest import Docker, Engine, Podman, eventually, program
 
@@ -150,7 +151,7 @@ def guarded(engine: Engine, systemd: Systemd, *patterns: str) -> Iterator[Engine
 
 @pytest.fixture(scope="module")
 def docker_daemon(root_archive: Path) -> Iterator[Docker]:
-    with engines.dockerd(root_archive, systemd=True) as docker:
+    with engines.dockerd(root_archive, "--experimental", systemd=True) as docker:
         yield docker
 
 
@@ -449,3 +450,72 @@ def users_podman(root_archive: Path) -> Iterator[UsersPodman]:
 def rootless(users_podman: UsersPodman) -> Iterator[Engine]:
     """Podman of the machine's user; the test's containers are removed after it."""
     yield from guarded(users_podman, users_podman.systemd, "libpod*", "*-libpod_pod*")
+
+
+# ── checkpoints ─────────────────────────────────────────────────────────────────────────────────
+
+COUNTING = "i=0; while :; do i=$((i + 1)); echo $i >/dev/shm/count; sleep 0.1; done"
+
+
+def counted(engine: Engine, container: str) -> int:
+    return int(engine("exec", container, "cat", "/dev/shm/count", code=None).stdout or 0)
+
+
+def cgroup2_mounts() -> list[str]:
+    lines = Path("/proc/mounts").read_text().splitlines()
+    return [line for line in lines if " cgroup2 " in line]
+
+
+MOUNTED = cgroup2_mounts()
+
+
+@pytest.fixture
+def kept_options() -> Iterator[None]:
+    """What needs criu, and may not leave the host's cgroup2 as criu does."""
+    if why := criu.broken():
+        pytest.skip(why)
+    yield
+    # Another engine's criu can be at work just now.
+    eventually(lambda: cgroup2_mounts() == MOUNTED, "the options that cgroup2 had")
+
+
+def test_dockers_checkpoint(docker: Docker, kept_options: None) -> None:
+    """It goes on where it was."""
+    words = ("--detach", "--network=none", "bb", "sh", "-c", COUNTING)
+    container = docker("run", *words).stdout.strip()
+    eventually(lambda: counted(docker, container) > 0, "its first number")
+    docker("checkpoint", "create", "--leave-running", container, "first")
+    reached = counted(docker, container)
+    docker("checkpoint", "create", container, "second")
+    eventually(lambda: docker.state(container)["Status"] == "exited", "its end")
+    assert SYSTEMD.units(f"docker-{container}.scope") == set()
+    docker("start", "--checkpoint=second", container)
+    assert docker.state(container)["Status"] == "running"
+    assert counted(docker, container) >= reached > 0
+    docker("rm", "--force", container)
+
+
+def test_podmans_checkpoint(podman: Podman, kept_options: None, tmp_path: Path) -> None:
+    """It goes on where it was: in its place, and from an archive as another container."""
+
+    def status() -> str:
+        form = "--format={{.State.Status}} {{.State.Checkpointed}}"
+        return podman("inspect", form, container).stdout.strip()
+
+    words = ("--detach", podman.parent, BB, "sh", "-c", COUNTING)
+    container = podman("run", *words).stdout.strip()
+    eventually(lambda: counted(podman, container) > 0, "its first number")
+    podman("container", "checkpoint", container)
+    assert status() == "exited true"
+    assert SYSTEMD.units(f"libpod-{container}.scope") == set()
+    podman("container", "restore", container)
+    assert status() == "running false"
+    reached = counted(podman, container)
+    assert reached > 1
+    archive = tmp_path / "checkpoint.tar"
+    podman("container", "checkpoint", "--leave-running", "--export", archive, container)
+    eventually(lambda: counted(podman, container) > reached, "more of its numbers")
+    podman("rm", "--force", "--time=0", container)
+    podman("container", "restore", "--import", archive, "--name=again")
+    assert counted(podman, "again") >= reached
+    podman("rm", "--force", "--time=0", "again")

@@ -1,5 +1,6 @@
 """Podman and Buildah, unmodified, with ``--runtime lcpy``."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import pytest
 from tests.cli.test_terminal import Outer
 from tests.conftest import Completed
 from tests.engines.conftest import eventually, lcpy_path, program
+from tests.notify import Manager, compile_program
 
 if TYPE_CHECKING:
     from tests.engines.conftest import Podman
@@ -304,3 +306,30 @@ def test_buildah_builds(podman: "Podman", tmp_path: Path, mapped: bool) -> None:
         assert podman.run("built", "cat", "/built").stdout == "built\n"
     finally:
         podman.buildah("rmi", "--force", "built", code=None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "inside", "said"),
+    [
+        ("container", "/run/notify/notify.sock", "MAINPID=CONMON READY=1"),
+        ("conmon", "none", "MAINPID=CONMON READY=1"),
+        ("ignore", "none", ""),
+    ],
+)
+def test_readiness(podman: "Podman", tmp_path: Path, mode: str, inside: str, said: str) -> None:
+    """The service manager hears of it from the container, from conmon, or not at all."""
+    compile_program("say", tmp_path)
+    script = "echo ${NOTIFY_SOCKET-none}; [ ! $NOTIFY_SOCKET ] || /say READY=1; exec sleep 600"
+    words = ("--detach", f"--sdnotify={mode}", f"--volume={tmp_path}/say:/say", podman.parent)
+    with contextlib.closing(Manager(str(tmp_path / "manager"))) as manager:
+        podman.home.env["NOTIFY_SOCKET"] = manager.env["NOTIFY_SOCKET"]
+        try:
+            container = podman("run", *words, BB, "sh", "-c", script).stdout.strip()
+        finally:
+            del podman.home.env["NOTIFY_SOCKET"]
+        eventually(lambda: podman("logs", container).stdout == f"{inside}\n", "what it sees")
+        conmon = podman("inspect", "--format={{.State.ConmonPid}}", container).stdout.strip()
+        heard: list[str] = []
+        while not manager.hears_nothing() or len(heard) < len(said.split()):
+            heard += manager.hear().text.split()
+    assert sorted(heard) == said.replace("CONMON", conmon).split()

@@ -38,7 +38,9 @@ PACKAGES = (
     *("python3", "python3-venv", "busybox-static", "runc", "crun", "strace", "iproute2", "jq"),
     *("binutils", "gcc", "libc6-dev", "libseccomp2", "podman", "conmon", "netavark", "bats"),
     # the engines, which tests/engines starts by themselves
-    *("docker.io", "containerd", "buildah"),
+    *("docker.io", "containerd", "buildah", "rootlesskit"),
+    # what `lcpy checkpoint` and `lcpy restore` call
+    "criu",
 )
 
 USER = "tester"
@@ -104,7 +106,8 @@ def requirements() -> list[str]:
     """What the package and its tests depend on, by setup.cfg, without the linters."""
     setup = configparser.ConfigParser()
     setup.read(CHECKOUT / "setup.cfg", encoding="utf-8")
-    wanted = setup["options"]["install_requires"] + setup["options.extras_require"]["test"]
+    extras = setup["options.extras_require"]
+    wanted = setup["options"]["install_requires"] + extras["test"] + extras["engines"]
     lines = [line for line in wanted.splitlines() if line and not line.startswith("#")]
     return [line for line in lines if not re.match(r"mypy|ruff|types-", line)]
 

@@ -27,7 +27,8 @@ CHOSEN = {
         tests/spec tests/cli tests/attacks/test_from_inside.py tests/attacks/test_labels.py
         tests/isolation/test_cgroups_v2.py tests/isolation/test_cgroups_running.py
         tests/isolation/test_cgroups_systemd.py tests/isolation/test_mount_cgroup.py
-        tests/engines/test_on_systemd.py
+        tests/engines/test_on_systemd.py tests/engines/test_cri_on_systemd.py
+        tests/engines/test_rootless_on_systemd.py tests/engines/test_units.py
         --ignore=tests/cli/test_completion.py --ignore=tests/cli/test_features.py
         --ignore=tests/cli/test_globals.py --ignore=tests/cli/test_help.py
         --ignore=tests/cli/test_imports.py --ignore=tests/cli/test_install.py
