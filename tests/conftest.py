@@ -27,6 +27,13 @@ PATIENCE = 5 if "LCPY_VM_PART" in os.environ else 1
 Config = dict[str, Any]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Write down with which fields of config.json containers are made."""
+    from tests.fields import Recorder
+
+    config.pluginmanager.register(Recorder())
+
+
 # --- skips ------------------------------------------------------------------------------------
 
 _skipped: list[tuple[str, str]] = []
@@ -276,9 +283,11 @@ def _cgroups() -> set[str]:
 
 
 def _mounts(directory: Path) -> set[str]:
-    """All mounts, but for those that others make among their temporary files meanwhile."""
+    """All mounts, but for those that others make meanwhile: among their temporary files, and
+    engines of another lane for their network namespaces.
+    """
     found = set()
-    others, ours = tempfile.gettempdir() + "/", os.fspath(directory)
+    others, ours = (tempfile.gettempdir() + "/", "/run/netns/cni-"), os.fspath(directory)
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             number, point = line.split()[0], line.split()[4]

@@ -51,6 +51,10 @@ def main() -> int:
     from libcontainer_py.cli.main import main as command
     from libcontainer_py.namespaces import seal
 
+    if "LCPY_TEST_FIELDS" in os.environ and {"create", "exec", "run"} & {*sys.argv}:
+        from tests import fields
+
+        fields.watch()
     seal.seal = guarded(seal.seal)
     return command(sys.argv[1:])
 
