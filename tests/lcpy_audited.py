@@ -52,9 +52,9 @@ def main() -> int:
     from libcontainer_py.namespaces import seal
 
     if "LCPY_TEST_FIELDS" in os.environ and {"create", "exec", "run"} & {*sys.argv}:
-        from tests import fields
+        from tests import made
 
-        fields.watch()
+        made.watch()
     seal.seal = guarded(seal.seal)
     return command(sys.argv[1:])
 

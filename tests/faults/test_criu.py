@@ -14,22 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cli.test_pause import refused, run
+
 if TYPE_CHECKING:
-    from tests.conftest import Bundle, Completed, Config, Lcpy
+    from tests.conftest import Bundle, Config, Lcpy
 
 CHECKPOINT, RESTORE = 1, 2
-
-
-def refused(done: "Completed", text: str) -> None:
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert text in done.stderr
-
-
-def run(lcpy: "Lcpy", path: Path) -> str:
-    container = lcpy.new_id()
-    lcpy("run", "--detach", "--bundle", path, container, check=True)
-    return container
 
 
 @pytest.fixture
