@@ -1,10 +1,10 @@
 """A container that tells the service manager when it is ready: sd_notify(3), by $NOTIFY_SOCKET.
 
 As runc does it: not the manager's own socket is passed on, but one of ours, in a directory that is
-mounted at /run/notify. Of what the container says there, the manager is told ``READY=``, and with
-it, from us, which process is the service's main one. So a container can't say anything else in the
-service's name, and the manager hears it from a process that it knows: `lcpy run` or `lcpy start`,
-which wait for it.
+mounted at /run/notify. Of what the container says there, the manager is told the first ``READY=``,
+and with it, from us, which process is the service's main one. So a container can't say anything
+else in the service's name, nor say it for ever, and the manager hears it from a process that it
+knows: `lcpy run` or `lcpy start`, which wait for it.
 
 The directory is ``notify`` in the container's state: `Runtime.create` makes and mounts it.
 
@@ -14,6 +14,7 @@ Imported only where $NOTIFY_SOCKET is set.
 import _socket
 import _struct as struct
 import _thread
+import fcntl
 import posix
 import select
 
@@ -37,11 +38,11 @@ _EADDRINUSE = 98
 
 def start(container: "Container", open_: "Callable[[Container], Notify | None]") -> None:
     """`Container.start`; then wait until it is ready, or has ended."""
-    # Another one's socket, whose start was first, must stay.
-    notify = open_(container) if container.status == states.CREATED else None
+    notify = open_(container)
+    pid = container.state()["pid"]
     container.start()
     if notify is not None:
-        notify.wait(container.state()["pid"])
+        notify.wait(pid)
 
 
 def open_(root: str, container: "Container", log: "Log") -> "Notify | None":
@@ -53,22 +54,30 @@ def open_(root: str, container: "Container", log: "Log") -> "Notify | None":
         log: what gets a warning where the service manager is not there, or no more
 
     Returns:
-        None where nobody is to be told: `create` did not know of a manager, or there is none
+        None where nobody is to be told: `create` did not know of a manager, or there is none; and
+        where another start was first, whose socket must stay
     """
+    flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
     try:
-        directory = posix.open(
-            f"{root}/{container.id}/notify", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-        )
+        directory = posix.open(f"{root}/{container.id}/notify", flags)
     except FileNotFoundError:
         return None
+    notify = None
     try:
-        manager = _connect(posix.environ[b"NOTIFY_SOCKET"], log)
-        if manager is None:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as the start takes
+        if container.status != states.CREATED:
             return None
-        # The path itself may be longer than bind(2) takes.
-        return Notify(_bind(f"/proc/self/fd/{directory}/{_SOCKET}"), manager, log)
+        manager = _connect(posix.environ[b"NOTIFY_SOCKET"], log)
+        if manager is not None:
+            # The path itself may be longer than bind(2) takes.
+            ours = _bind(f"/proc/self/fd/{directory}/{_SOCKET}")
+            notify = Notify(ours, directory, manager, log)
+        return notify
+    except BlockingIOError:
+        return None
     finally:
-        posix.close(directory)
+        if notify is None:
+            posix.close(directory)
 
 
 def _connect(name: bytes, log: "Log") -> "_socket.socket | None":
@@ -88,6 +97,7 @@ def _connect(name: bytes, log: "Log") -> "_socket.socket | None":
 
 def _bind(path: str) -> _socket.socket:
     ours = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    umask = posix.umask(0)  # whoever the container's user is; chmod(2) would follow a link
     try:
         try:
             ours.bind(path)
@@ -96,10 +106,11 @@ def _bind(path: str) -> _socket.socket:
                 raise
             posix.unlink(path)  # of a start that was killed, or has failed
             ours.bind(path)
-        posix.chmod(path, 0o777)
     except BaseException:
         ours.close()
         raise
+    finally:
+        posix.umask(umask)
     return ours
 
 
@@ -108,14 +119,18 @@ class Notify:
 
     Args:
         ours: where it comes
+        directory: of that socket; it is locked
         manager: where it goes
         log: what gets a warning where that can't be
     """
 
-    __slots__ = ("_closing", "_ended", "_log", "_manager", "_ours")
+    __slots__ = ("_closing", "_directory", "_ended", "_log", "_manager", "_ours")
 
-    def __init__(self, ours: _socket.socket, manager: _socket.socket, log: "Log") -> None:
+    def __init__(
+        self, ours: _socket.socket, directory: int, manager: _socket.socket, log: "Log"
+    ) -> None:
         self._ours = ours
+        self._directory = directory
         self._manager = manager
         self._log = log
         self._closing = False
@@ -126,28 +141,26 @@ class Notify:
 
         Returns when the manager has heard it, because then we end; or when the container has ended.
         """
+        poll = select.poll()
+        poll.register(self._ours.fileno(), select.POLLIN)
         try:
-            end = posix.pidfd_open(pid) if pid else -1
-        except ProcessLookupError:
-            end = -1
-        if end < 0:
-            return
-        try:
-            poll = select.poll()
-            poll.register(self._ours.fileno(), select.POLLIN)
+            end = posix.pidfd_open(pid)
             poll.register(end, select.POLLIN)
-            while True:
-                ready = {fd for fd, _events in poll.poll()}
-                if self._ours.fileno() in ready and self._pass_on(pid):
+        except ProcessLookupError:
+            end = -1  # but it may have said something before
+        try:
+            while ready := {fd for fd, _events in poll.poll(None if end >= 0 else 0)}:
+                if self._ours.fileno() not in ready:
+                    return
+                if self._pass_on(pid):
                     self._barrier()
                     return
-                if ready == {end}:
-                    return
         finally:
-            posix.close(end)
+            if end >= 0:
+                posix.close(end)
 
     def follow(self) -> None:
-        """From here on, pass on what comes, until `close`: we are the main process, and stay.
+        """From here on, wait for the word, until `close`: we are the main process, and stay.
 
         It is done by a thread, because the caller waits for signals.
         """
@@ -157,8 +170,9 @@ class Notify:
 
     def _follow(self, ended: "_thread.LockType") -> None:
         try:
-            while not self._closing:
-                self._pass_on(posix.getpid())
+            while not self._closing and not self._pass_on(posix.getpid()):
+                continue
+            self._ours.close()  # what else it may say is refused
         finally:
             ended.release()
 
@@ -194,7 +208,11 @@ class Notify:
         """Stop passing on what comes."""
         if self._ended is not None:
             self._closing = True
-            self._ours.shutdown(_socket.SHUT_RD)
+            try:
+                self._ours.shutdown(_socket.SHUT_RD)
+            except OSError:
+                pass  # it is ready, and has been heard
             self._ended.acquire()
         self._ours.close()
         self._manager.close()
+        posix.close(self._directory)

@@ -41,7 +41,6 @@ _NOT_RECORDED = (
     f"{_PACKAGE}.namespaces.joins",
     f"{_PACKAGE}.namespaces.launcher",
     f"{_PACKAGE}.namespaces.listener",
-    f"{_PACKAGE}.namespaces.listener",
     f"{_PACKAGE}.namespaces.maps",
     f"{_PACKAGE}.namespaces.procfs",
     f"{_PACKAGE}.namespaces.sources",

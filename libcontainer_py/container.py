@@ -6,8 +6,9 @@
         container.start()
         container.process.wait(timeout=30)
 
-Every method may be called from a program with threads: then the container is cloned by a fresh
-interpreter that is started for the call, and is still this program's own child.
+Every method but `checkpoint` and `restore` may be called from a program with threads: then the
+container is cloned by a fresh interpreter that is started for the call, and is still this program's
+own child.
 """
 
 import posix
@@ -427,7 +428,7 @@ class Container:
         Raises:
             NotFound: there is no such container
             WrongState: it does not run
-            Error: there is no criu, or it is too old
+            Error: there is no criu, or it is too old; or this program has threads
             StepError: criu could not; it goes on
         """
         from libcontainer_py.criu.checkpoint import CheckpointOptions, checkpoint
@@ -637,7 +638,7 @@ class Runtime:
         Raises:
             ConfigError: config.json or the id is wrong
             Exists: the id is taken
-            Error: there is no criu, or it is too old
+            Error: there is no criu, or it is too old; or this program has threads
             StepError: a step failed, or criu did; nothing is left behind
         """
         from libcontainer_py.criu.restore import RestoreOptions, restore

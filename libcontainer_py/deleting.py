@@ -114,7 +114,18 @@ class Deletion:
                 return
             cgroups.kill()
             cgroups.remove()
+            self._remove_groups(state.get("intel_rdt"))
             self._directory.forget_cgroups()
+
+    def _remove_groups(self, rdt: "Any") -> None:
+        """Remove what was made in resctrl, by the word of cgroups.json."""
+        if states.is_rdt(rdt):
+            from libcontainer_py.intelrdt import groups
+
+            groups.remove(rdt)
+        elif rdt is not None:
+            what = f"{self._directory.file('cgroups.json')} does not say where they are"
+            self._warnings.append(f"Intel RDT: {what}: they are left, if there are any")
 
     def _kill_in_cgroups(self) -> None:
         """Kill what `create` has put into the container's cgroups, if it has made them."""

@@ -116,7 +116,7 @@ class Error(Exception):
 
 
 class ConfigError(Error, ValueError):
-    """config.json (or an argument) asks for something invalid, or not built yet.
+    """config.json (or an argument) asks for something invalid, or that can't be had.
 
     `field` is where, as a path into config.json: ``linux.seccomp.syscalls[3].names[0]``
     (None where the file as a whole, or an argument, is meant).

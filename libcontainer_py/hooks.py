@@ -21,6 +21,7 @@ from libcontainer_py.linux.flags import (
     F_SEAL_WRITE,
     MFD_ALLOW_SEALING,
     MFD_CLOEXEC,
+    MFD_NOEXEC_SEAL,
 )
 from libcontainer_py.linux.syscalls import close_range
 from libcontainer_py.linux.wait import wait_for_end
@@ -57,9 +58,15 @@ def in_memory(data: bytes) -> int:
     return fd
 
 
-def memory_file() -> int:
-    """Make an empty file in memory, for `write_sealed`."""
-    return posix.memfd_create("state", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+def memory_file(name: str = "state") -> int:
+    """Make an empty file in memory, which can't be run: `vm.memfd_noexec` wants that said."""
+    flags = MFD_CLOEXEC | MFD_ALLOW_SEALING
+    try:
+        return posix.memfd_create(name, flags | MFD_NOEXEC_SEAL)
+    except OSError as error:
+        if error.errno != 22:  # EINVAL: a kernel before 6.3 does not know the flag
+            raise
+    return posix.memfd_create(name, flags)
 
 
 def write_sealed(fd: int, data: bytes) -> None:

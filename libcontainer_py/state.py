@@ -1,8 +1,8 @@
 """State on disk: one directory a container, below the root directory of the state.
 
     state.json   what is known of it: written to a temporary name and renamed, so never half a file
-    cgroups.json its cgroups alone, written once, before the child: what `delete --force` goes by
-                 where state.json is damaged
+    cgroups.json its cgroups (and its groups of Intel RDT) alone, written before the child: what
+                 `delete --force` goes by where state.json is damaged
     notify       what is mounted at /run/notify in it, where it is to say when it is ready
     filter       its seccomp filter, where it has one: for a second process
     go, status   the two FIFOs between `start` and the finish list
@@ -241,9 +241,12 @@ class StateDir:
         Raises:
             StepError: `SaveState`, with the file
         """
+        self._replace("state.json", state)
+
+    def _replace(self, name: str, state: "dict[str, Any]") -> None:
         temporary = self.file(".state.json")
         _write(temporary, state)
-        posix.rename(temporary, self.file("state.json"))
+        posix.rename(temporary, self.file(name))
 
     def read(self, *, to_show: bool = False) -> "dict[str, Any]":
         """Read state.json.
@@ -273,12 +276,17 @@ class StateDir:
         record: dict[str, Any] = state
         return record
 
-    def write_cgroups(self, state: "dict[str, Any]") -> None:
-        """Write cgroups.json, from `Cgroups.state`: cgroups that hold nothing but the container."""
-        _write(self.file("cgroups.json"), state)
+    def write_cgroups(self, record: "dict[str, Any]") -> None:
+        """Write cgroups.json: what the record has of its cgroups, which hold nothing but the
+        container, and beside that of Intel RDT, where there is any.
+        """
+        state = record["cgroups"]
+        if record["intel_rdt"] is not None:
+            state = {**state, "intel_rdt": record["intel_rdt"]}
+        self._replace("cgroups.json", state)
 
     def read_cgroups(self) -> "dict[str, Any] | None":
-        """Read cgroups.json; None where there is none, or but a part of it."""
+        """Read cgroups.json; None where there is none, or a damaged one."""
         try:
             fd = posix.open(self.file("cgroups.json"), posix.O_RDONLY | posix.O_CLOEXEC)
         except FileNotFoundError:
@@ -338,15 +346,11 @@ class StateDir:
         except OSError as error:
             if error.errno != 39:  # ENOTEMPTY
                 raise
-            self._remove_notify()
-            posix.rmdir(self.path)
+            # Only this can be left. A container may have made its mount of it writable.
+            from libcontainer_py.emptying import remove_directory
 
-    def _remove_notify(self) -> None:
-        for remove, name in ((posix.unlink, "notify/notify.sock"), (posix.rmdir, "notify")):
-            try:
-                remove(self.file(name))
-            except FileNotFoundError:
-                continue
+            remove_directory(self.path, "notify")
+            posix.rmdir(self.path)
 
     def remove_empty(self) -> bool:
         """Remove what a `create` that was killed at its first step leaves; tell if it was that."""
@@ -422,6 +426,8 @@ def _is_record(state: "Any", container_id: str) -> bool:
         )
         and state["id"] == container_id
         and _says_where(state["cgroups"])
+        and (state.get("intel_rdt") is None or is_rdt(state["intel_rdt"]))
+        and (state.get("seccomp_agent") is None or _is_agent(state["seccomp_agent"]))
     )
 
 
@@ -433,6 +439,23 @@ def _says_where(cgroups: "dict[str, Any]") -> bool:
         and isinstance(paths, dict)
         and all(isinstance(path, str) for path in paths.values())
     )
+
+
+def is_rdt(rdt: "Any") -> bool:
+    """Is it what `intelrdt.groups.plan` gives?"""
+    return (
+        isinstance(rdt, dict)
+        and isinstance(rdt.get("mountpoint"), str)
+        and isinstance(rdt.get("path"), str)
+        and "monitor" in rdt
+        and isinstance(rdt["monitor"], str | None)
+        and isinstance(rdt.get("remove"), list)
+        and all(isinstance(path, str) for path in rdt["remove"])
+    )
+
+
+def _is_agent(agent: "dict[str, Any]") -> bool:
+    return isinstance(agent.get("path"), str) and isinstance(agent.get("metadata"), str)
 
 
 def start_time(pid: int) -> int:

@@ -19,6 +19,7 @@ __all__ = ["Cgroups", "load", "manager"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _FIELD = "linux.cgroupsPath"
@@ -66,11 +67,12 @@ def manager(
     refused = next((places[name][0] for name in ordered if not _writable(places, name)), None)
     if refused is not None:
         return _refused(refused, bool(cgroups_path), rootless)
-    v1 = V1(
-        {name: places[name][0] for name in ordered},
-        {",".join(hierarchy.subsystems): hierarchy.mountpoint for hierarchy in hierarchies},
-    )
-    return _tried(v1) if rootless and not cgroups_path else v1
+    mountpoints = {",".join(each.subsystems): each.mountpoint for each in hierarchies}
+
+    def of(beside: str) -> Cgroups:
+        return V1({name: places[name][0] + beside for name in ordered}, mountpoints)
+
+    return _tried(of) if rootless and not cgroups_path else of("")
 
 
 def _unified(hierarchy: Hierarchy, inner: str, given: bool, rootless: "bool | None") -> Cgroups:
@@ -85,8 +87,11 @@ def _unified(hierarchy: Hierarchy, inner: str, given: bool, rootless: "bool | No
         path = f"{hierarchy.directory_of(above)}/{inner}"
     if not _parent_is_writable(path, hierarchy.mountpoint):
         return _refused(path, given, rootless)
-    v2 = V2({UNIFIED: path}, hierarchy.mountpoint)
-    return _tried(v2) if rootless and not given else v2
+
+    def of(beside: str) -> Cgroups:
+        return V2({UNIFIED: path + beside}, hierarchy.mountpoint)
+
+    return _tried(of) if rootless and not given else of("")
 
 
 def _refused(path: str, given: bool, rootless: "bool | None") -> Cgroups:
@@ -96,16 +101,19 @@ def _refused(path: str, given: bool, rootless: "bool | None") -> Cgroups:
     return _disabled(_NOT_HERE, devices_too=bool(rootless))
 
 
-def _tried(cgroups: Cgroups) -> Cgroups:
-    """Find out by making it whether this user may: a security module says so by its no alone."""
+def _tried(of: "Callable[[str], Cgroups]") -> Cgroups:
+    """Find out whether this user may make it: a security module says so by its no alone.
+
+    By making others beside it, whose names no container has.
+    """
+    beside = of(f":{posix.getpid()}")
     try:
-        cgroups.create(None)
+        beside.create(None)
+        beside.remove()
     except StepError as error:
         if error.errno in (_EPERM, _EACCES, _EROFS):
             return _disabled(_NOT_HERE, devices_too=True)
-        return cgroups  # and `create` will say it again
-    cgroups.remove()
-    return cgroups
+    return of("")  # what else is wrong its own `create` will say
 
 
 def _disabled(why: str, *, devices_too: bool = False) -> Cgroups:

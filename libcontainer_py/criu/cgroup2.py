@@ -16,7 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
-# What the options are while nobody's criu is at work. Whoever has one at work shares a lock on it.
+# What the options were before the first criu of those at work; each of them shares a lock on it.
+# Empty when the last one is done: what it holds while nobody has a lock is of some who were killed,
+# and the options still have to be put back.
 _FILE = "/run/lcpy-cgroup2"
 _LONGEST = 4096
 
@@ -37,24 +39,38 @@ class KeptOptions:
         """Learn what the options were before the first of those who are at work now."""
         flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
         self._fd = posix.open(_FILE, flags, 0o600)
+        kept = None
+        while kept is None:
+            if self._alone() and self._kept() is None:
+                posix.pwrite(self._fd, " ".join(_options()).encode() + b"\n", 0)
+            fcntl.flock(self._fd, fcntl.LOCK_SH)
+            kept = self._kept()  # none, where the last one was just about to empty the file
+        self._before = kept
+
+    def _alone(self) -> bool:
+        """Get the file for ourselves, where nobody else is at work; else lose our share of it."""
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            fcntl.flock(self._fd, fcntl.LOCK_SH)
-            self._before = posix.pread(self._fd, _LONGEST, 0).decode().split()
-        else:
-            self._before = _options()
-            posix.ftruncate(self._fd, 0)
-            posix.pwrite(self._fd, " ".join(self._before).encode(), 0)
-            fcntl.flock(self._fd, fcntl.LOCK_SH)
+            return False
+        return True
+
+    def _kept(self) -> "list[str] | None":
+        data = posix.pread(self._fd, _LONGEST, 0)
+        return data.decode().split() if data else None
 
     def __exit__(self, *_error: object) -> None:
+        if self._fd < 0:
+            return
         try:
+            # First of all: who is alone knows that nobody changes them behind his back.
+            last = self._alone()
             if self._before and _options() != self._before:
                 self._put_back()
+            if last:
+                posix.ftruncate(self._fd, 0)
         finally:
-            if self._fd >= 0:
-                posix.close(self._fd)
+            posix.close(self._fd)
 
     def _put_back(self) -> None:
         # In the way that they were changed; it need not be mounted for that.
@@ -76,7 +92,7 @@ def _options() -> "list[str]":
             text += part
     finally:
         posix.close(fd)
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
+    for line in text.decode("utf-8", "surrogateescape").split("\n")[:-1]:
         fstype, _source, options = line.partition(" - ")[2].split(" ")[:3]
         if fstype == "cgroup2":
             return [each for each in options.split(",") if each not in ("rw", "ro")]

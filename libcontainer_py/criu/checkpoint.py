@@ -12,6 +12,7 @@ from libcontainer_py.state import PAUSED, RUNNING, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _LOG = "dump.log"
@@ -61,9 +62,10 @@ def checkpoint(directory: StateDir, options: CheckpointOptions) -> None:
 
     Raises:
         WrongState: it does not run
-        Error: there is no criu, or it is too old
+        Error: there is no criu, or it is too old; or this program has threads
         StepError: criu could not
     """
+    worker.refuse_threads()
     directory.lock()
     try:
         record = directory.read()
@@ -99,7 +101,7 @@ def _checkpoint(record: "dict[str, Any]", options: CheckpointOptions, program: s
     if options.page_server is not None:
         asked["ps"] = {"address": options.page_server[0], "port": options.page_server[1]}
     if not options.pre_dump:
-        asked["ext_mnt"] = external.at_checkpoint(config, record["pid"], cgroups)
+        asked["ext_mnt"] = external.at_checkpoint(config, record["bundle"], record["pid"], cgroups)
     directories = images.Images(options.image_path, options.work_path, _LOG, make=True)
     try:
         if options.parent_path is not None:
@@ -107,8 +109,13 @@ def _checkpoint(record: "dict[str, Any]", options: CheckpointOptions, program: s
             asked |= {"parent_img": options.parent_path, "track_mem": True}
         if not options.pre_dump:
             directories.write_descriptors(_standard_streams(record["pid"]))
+
+        def written() -> None:
+            # Again: until criu had stopped them, processes could move what was named.
+            external.bind_places(config, record["bundle"], record["pid"])
+
         with KeptOptions():
-            _ask(program, asked | directories.options(), directories.paths, options)
+            _ask(program, asked | directories.options(), directories.paths, options, written)
     except worker.Failed as error:
         raise directories.failure(error) from None
     finally:
@@ -116,12 +123,20 @@ def _checkpoint(record: "dict[str, Any]", options: CheckpointOptions, program: s
 
 
 def _ask(
-    program: str, asked: "dict[str, Any]", directories: "list[str]", options: CheckpointOptions
+    program: str,
+    asked: "dict[str, Any]",
+    directories: "list[str]",
+    options: CheckpointOptions,
+    written: "Callable[[], None]",
 ) -> None:
+    """Let criu do it; `written` is called when it has, and all processes stand still yet."""
+
     def notified(script: str, _pid: int, _fd: int) -> None:
         if script == "status-ready" and options.status_fd is not None:
             posix.write(options.status_fd, b"\0")
             posix.close(options.status_fd)
+        elif script == "post-dump":
+            written()
 
     null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
     try:

@@ -71,9 +71,10 @@ def restore(root: str, container_id: str, bundle: str, options: RestoreOptions) 
     Raises:
         ConfigError: config.json, or the id, is wrong; nothing was done
         Exists: the id is taken
-        Error: there is no criu, or it is too old
+        Error: there is no criu, or it is too old; or this program has threads
         StepError: a step failed, or criu did; everything that was made is gone again
     """
+    worker.refuse_threads()
     directory = StateDir(root, container_id)
     try:
         bundle = real(bundle)
@@ -124,6 +125,7 @@ class _Restoring:
         self._console: Console | None = None
         self._inherited: dict[str, int] = {}  # namespaces that are joined, by criu's name
         self._pid, self._pidfd = 0, -1
+        self._rdt: dict[str, Any] | None = None  # from when on there is something to take back
 
     def restore(self, program: str, warnings: "list[str]") -> Created:
         record = self._record
@@ -160,7 +162,7 @@ class _Restoring:
                 if self._cgroup_owner:
                     self._cgroups.delegate(self._cgroup_owner)
             if not self._cgroups.made_late:
-                self._directory.write_cgroups(self._record["cgroups"])
+                self._directory.write_cgroups(self._record)
             criu = worker.Worker(
                 program,
                 self._options.base.stdio,
@@ -190,14 +192,18 @@ class _Restoring:
         with During("SetupCgroups", "linux.cgroupsPath"):
             if self._cgroups.made_late:
                 self._cgroups.adopt(pid)
-                self._directory.write_cgroups(self._record["cgroups"])
+                self._directory.write_cgroups(self._record)
             else:
                 self._cgroups.join(pid)
         if self._record["intel_rdt"] is not None:
             from libcontainer_py.intelrdt import groups
 
+            self._rdt = self._record["intel_rdt"]
             with During("SetupIntelRdt", groups.FIELD):
                 groups.enter(self._record["intel_rdt"], self._linux["intelRdt"], pid)
+            # What somebody else made before us is no longer named there as ours to remove.
+            self._directory.write(self._record)
+            self._directory.write_cgroups(self._record)
 
     def _asked(self, criu: "worker.Worker") -> "dict[str, Any]":
         """What criu is told, as `criu_opts`."""
@@ -215,9 +221,7 @@ class _Restoring:
             "rst_sibling": True,
             # A device of another number is the same, if it is at the same path.
             "evasive_devices": True,
-            "ext_mnt": external.at_restore(
-                self._config, self._bundle, criu.prepared, self._cgroups
-            ),
+            "ext_mnt": external.at_restore(self._config, self._bundle, self._cgroups),
             "inherit_fd": [{"key": name, "fd": fd} for name, fd in inherited.items()],
             "join_ns": [
                 {"ns": kind, "ns_file": path}
@@ -234,17 +238,16 @@ class _Restoring:
         """
         return real(self._directory.path)
 
-    def _prepare(self) -> "list[str]":
+    def _prepare(self) -> None:
         """In criu's process: mount what it needs, in a mount namespace that ends with it."""
         syscalls.unshare(CLONE_NEWNS)
         syscalls.mount(None, "/", None, MS_SLAVE | MS_REC)
         root_fd = open_rootfs(self._record["rootfs"])
         # A copy from before anything is bound in it.
         root = clone_tree(root_fd, "", recursive=True)
-        places = external.make_mountpoints(self._config, self._bundle, root_fd)
+        external.make_mountpoints(self._config, self._bundle, root_fd)
         target = posix.open(self._place(), posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
         attach(root, target)
-        return places
 
     def _open_namespaces(self) -> None:
         """Open the network and pid namespaces that are joined: they are criu's to inherit."""
@@ -302,12 +305,12 @@ class _Restoring:
             self._reap()
             if ours:
                 self._cgroups.remove()
-                if self._record["intel_rdt"] is not None:
-                    from libcontainer_py.intelrdt import groups
-
-                    groups.remove(self._record["intel_rdt"])
         except OSError as also:
             error.add_note(f"and not all could be undone: {also}")
+        if self._rdt is not None:
+            from libcontainer_py.intelrdt import groups
+
+            groups.take_back(self._rdt, error)
         for warning in run_poststop(self._record):
             error.add_note(warning)
         if self._console is not None:

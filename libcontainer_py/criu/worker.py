@@ -16,6 +16,7 @@ import posix
 from libcontainer_py.criu import protobuf, rpc
 from libcontainer_py.errors import Error, quoted
 from libcontainer_py.linux.syscalls import close_range
+from libcontainer_py.namespaces.clone import has_threads
 from libcontainer_py.namespaces.helper import reap
 from libcontainer_py.syncpipe.pipe import (
     SyncPipe,
@@ -38,6 +39,16 @@ _OLDEST = (3, 16)
 _SOCKET = 3  # its number in criu; the others follow it
 _LARGEST = 1 << 16
 _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def refuse_threads() -> None:
+    """Refuse to go on in a process that can't become criu's parent: a fork goes on in Python.
+
+    Raises:
+        Error: it has threads
+    """
+    if has_threads():
+        raise Error("a program with threads can't checkpoint or restore; the command lcpy can")
 
 
 def find() -> str:
@@ -93,7 +104,6 @@ class Worker:
 
     Attributes:
         pid: its process id
-        prepared: what `prepare` gave
 
     Raises:
         StepError: what `prepare` raised, or the exec failed
@@ -101,7 +111,7 @@ class Worker:
 
     IMAGES, WORK, FIRST_INHERITED = range(_SOCKET + 1, _SOCKET + 4)
 
-    __slots__ = ("_pidfd", "_socket", "pid", "prepared")
+    __slots__ = ("_pidfd", "_socket", "pid")
 
     def __init__(
         self,
@@ -109,10 +119,9 @@ class Worker:
         stdio: "tuple[int, int, int]",
         directories: "list[str]",
         inherited: "list[int] | None" = None,
-        prepare: "Callable[[], Any] | None" = None,
+        prepare: "Callable[[], None] | None" = None,
     ) -> None:
         self._pidfd = -1
-        self.prepared: Any = None
         self._socket: _socket.socket | None = None
         pipe, childs_end = new_sync_pipe()
         try:
@@ -132,11 +141,9 @@ class Worker:
     def _hear(self, pipe: "SyncPipe") -> None:
         """Wait for the socket, and for the exec, which closes the pipe."""
         data, fds = pipe.receive_bytes(1)
-        message = decode(data)
         if not fds:
-            raise error_of(message)
+            raise error_of(decode(data))
         self._socket = _socket.socket(fileno=fds[0])
-        self.prepared = message["prepared"]
         failure = pipe.receive()
         if failure is not None:
             raise error_of(failure)
@@ -240,7 +247,7 @@ def _become(
     directories: "list[str]",
     inherited: "list[int]",
     pipe: "SyncPipe",
-    prepare: "Callable[[], Any] | None",
+    prepare: "Callable[[], None] | None",
 ) -> "NoReturn":
     """In the child: prepare, and become criu."""
     told = pipe.fileno()
@@ -250,10 +257,11 @@ def _become(
             if number not in (_signal.SIGKILL, _signal.SIGSTOP):
                 _signal.signal(number, _signal.SIG_DFL)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-        prepared = prepare() if prepare is not None else None
+        if prepare is not None:
+            prepare()
         opened = [posix.open(each, posix.O_RDONLY | posix.O_DIRECTORY) for each in directories]
         ours, parents = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        pipe.send({"prepared": prepared}, (parents.fileno(),))
+        pipe.send({}, (parents.fileno(),))
         fds = [*stdio, ours.fileno(), *opened, *inherited]
         # Out of the way first: one may have the number that another is to get.
         free = len(fds) + 1

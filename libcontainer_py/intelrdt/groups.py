@@ -2,7 +2,8 @@
 
 config-linux.md, «IntelRdt». What ``closID`` names belongs to somebody else, or to many containers:
 it may be made, and stays. Without it the class has the container's id, and goes with it, like the
-group that measures it; but not what was there before.
+group that measures it. What was there before, whatever it is named by, is joined as it is: it is
+neither changed nor removed.
 """
 
 import posix
@@ -25,7 +26,8 @@ FIELD = "linux.intelRdt"
 def plan(asked: "dict[str, Any]", container_id: str) -> "State":
     """Find where a container's place is, and what of it is to be made. Nothing is made yet.
 
-    The answer goes to state.json before anything is: so whatever is killed when, `remove` finds it.
+    The answer goes to state.json before anything is made: so whatever is killed when, `remove`
+    finds it. `enter` then leaves in it what was made by us, and not by somebody else meanwhile.
 
     Args:
         asked: ``linux.intelRdt`` of config.json, also an empty one
@@ -75,27 +77,32 @@ def refuse_missing(asked: "dict[str, Any]", mounted: "str | None") -> None:
 def enter(state: "State", asked: "dict[str, Any]", pid: int) -> None:
     """Make a container's place as it was planned, and put its first process there.
 
-    What that clones from now on is in the same place.
+    What that clones from now on is in the same place. `state` names afterwards for `remove` what
+    was made, and no more, also where this fails; it is to be written down at once.
 
     Raises:
-        ConfigError: a class that others may be in has another schema
+        ConfigError: a class that was there, and that others may be in, has another schema
         StepError: the kernel refused; what was made is for `remove`
     """
     path, closid = state["path"], asked.get("closID")
+    state["remove"] = []
     with resctrl.Alone(state["mountpoint"]):
         wanted = path != state["mountpoint"] and (not closid or bool(_lines(asked)))
-        made = wanted and _make(state, path)
+        made = wanted and _make(path)
+        if made and not closid:
+            state["remove"].append(path)
         try:
-            if closid and not made:
+            if made:
+                _write(path, asked)
+            else:
                 _compare(path, asked)
-            _write(path, asked)
         except (ConfigError, StepError):
             if made and closid:
                 # Left as it is, it would refuse the next one, who asks for something better.
                 _remove(path)
             raise
-        if state["monitor"] is not None:
-            _make(state, state["monitor"])
+        if state["monitor"] is not None and _make(state["monitor"]):
+            state["remove"].insert(0, state["monitor"])
         _join(state, pid)
 
 
@@ -163,6 +170,14 @@ def remove(state: "State") -> None:
         _remove(path)
 
 
+def take_back(state: "State", error: BaseException) -> None:
+    """Do what `remove` does, for an error: what stands in the way is added to it."""
+    try:
+        remove(state)
+    except StepError as also:
+        error.add_note(f"and not all could be undone: {also}")
+
+
 def _remove(path: str) -> None:
     try:
         posix.rmdir(path)
@@ -172,14 +187,12 @@ def _remove(path: str) -> None:
         raise StepError(None, error.errno or 0, f"remove {shown(path)}", field=FIELD) from None
 
 
-def _make(state: "State", path: str) -> bool:
+def _make(path: str) -> bool:
     """Make a directory; tell whether it was not there before."""
     try:
         posix.mkdir(path, 0o755)
         return True
     except FileExistsError:
-        # Also what somebody else has made since we looked is not ours to remove.
-        state["remove"] = [each for each in state["remove"] if each != path]
         return False
     except OSError as error:
         raise StepError(None, error.errno or 0, f"create {shown(path)}", field=FIELD) from None

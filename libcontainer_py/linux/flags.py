@@ -186,6 +186,7 @@ F_SEAL_WRITE = 0x8
 # memfd_create(2)
 MFD_CLOEXEC = 1
 MFD_ALLOW_SEALING = 2
+MFD_NOEXEC_SEAL = 0x0008
 MFD_EXEC = 0x10
 
 # rt_sigaction(2)

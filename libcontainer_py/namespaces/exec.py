@@ -114,7 +114,7 @@ def exec_(root: str, container_id: str, bundle: str, options: "Options") -> Crea
             birth.take_console()
             # 7. Python's work is over: limits that would have hindered it.
             finish = birth.wait_for_finish()
-            birth.limit_process(finish)
+            birth.limit_and_let_go(finish)
             # 8. READY, or what went wrong.
             return birth.read_from_child(finish)
         except BaseException as error:
@@ -157,6 +157,7 @@ class _Birth:
         "_listener",
         "_options",
         "_pipe",
+        "_rdt",
         "_record",
         "_serving",
         "_start",
@@ -188,6 +189,7 @@ class _Birth:
         self._listener: Listener | None = None
         # A cgroup whose name is in use already is another container's.
         self._cgroups_are_ours = False
+        self._rdt: dict[str, Any] | None = None  # from when on there is something to take back
 
     # ── 2. to 4. ────────────────────────────────────────────────────────────────────────────────
 
@@ -220,7 +222,7 @@ class _Birth:
         start, child = self._start, self._child
         try:
             if not self._cgroups.made_late:
-                self._directory.write_cgroups(self._record["cgroups"])
+                self._directory.write_cgroups(self._record)
             self._clone()
         finally:
             start.entrance.close()
@@ -266,12 +268,16 @@ class _Birth:
         with During("SetupCgroups", "linux.cgroupsPath"):
             cgroups.adopt(child.pid)
         if cgroups.made_late:
-            self._directory.write_cgroups(record["cgroups"])
+            self._directory.write_cgroups(record)
         if record["intel_rdt"] is not None:
             from libcontainer_py.intelrdt import groups
 
+            self._rdt = record["intel_rdt"]
             with During("SetupIntelRdt", groups.FIELD):
                 groups.enter(record["intel_rdt"], self._start.linux()["intelRdt"], child.pid)
+            # What somebody else made before us is no longer named there as ours to remove.
+            self._directory.write(record)
+            self._directory.write_cgroups(record)
 
     # ── 5. ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -401,7 +407,7 @@ class _Birth:
         """Wait until the finish list is written; returns what the child says of it."""
         return self._child.hear("finish")
 
-    def limit_process(self, finish: "dict[str, Any]") -> None:
+    def limit_and_let_go(self, finish: "dict[str, Any]") -> None:
         """Set limits and the scheduling, and see the list on its way to READY: into a pid namespace
         that is joined, and past the listener of its filter.
         """
@@ -459,12 +465,12 @@ class _Birth:
                 # Without a pid namespace of its own, what its hooks have started outlives it.
                 self._cgroups.kill()
                 self._cgroups.remove()
-                if self._record["intel_rdt"] is not None:
-                    from libcontainer_py.intelrdt import groups
-
-                    groups.remove(self._record["intel_rdt"])
         except OSError as also:
             error.add_note(f"and not all could be undone: {also}")
+        if self._rdt is not None:
+            from libcontainer_py.intelrdt import groups
+
+            groups.take_back(self._rdt, error)
         if self._devices is not None:
             self._devices.give_back(error)
         for warning in run_poststop(self._record):

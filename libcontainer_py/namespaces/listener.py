@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from libcontainer_py.namespaces.child import Child
 
 _STEP, _FIELD, _PATH = "InitSeccomp", "linux.seccomp", "linux.seccomp.listenerPath"
-# An agent who does not let the finish list go on must not hold us for ever.
+# An agent who does not let the finish list go on must not hold us for ever: neither while the list
+# holds a listener itself (he may have died unseen), nor behind that, up to READY or the exec.
 _SECONDS = 10.0
+_SECONDS_TO_GO_ON = 60.0
 _EPERM, _EBUSY = 1, 16
 
 
@@ -43,12 +45,12 @@ class Listener:
     All methods raise StepError: the process failed, the agent is not there or does not answer.
     """
 
-    __slots__ = ("_before", "_child", "_fd", "_held_until", "_record", "taken")
+    __slots__ = ("_before", "_child", "_fd", "_record", "_until", "taken")
 
     def __init__(self, child: "Child", record: "dict[str, Any]") -> None:
         self._child, self._record = child, record
         self._fd = -1  # while it is neither sent nor closed
-        self._held_until = 0.0  # when to give up a list that holds its own; 0: it doesn't
+        self._until = 0.0  # when to give up a list that was let go on
         self._before = child.stuck
         self.taken = False
 
@@ -127,10 +129,10 @@ class Listener:
 
     def _release(self, steps: "list[Any]") -> None:
         """Let the list go on, and wait until it has closed its own."""
-        self._held_until = time.monotonic() + _SECONDS
+        self._until = time.monotonic() + _SECONDS
         self._child.tell({"ok": True})
         self._child.hear_listener_closed(steps)
-        self._held_until = 0.0
+        self._until = time.monotonic() + _SECONDS_TO_GO_ON
 
     def _stuck(self) -> None:
         """Nothing comes from the list: does one of its own calls wait for the agent?"""
@@ -138,9 +140,9 @@ class Listener:
             self._before()
         if self._fd >= 0 and _waits(self._fd):
             self.send()
-        elif self._held_until and time.monotonic() > self._held_until:
+        elif self._until and time.monotonic() > self._until:
             # He may have died, which the kernel can't see as long as the list holds a listener.
-            what = "the agent does not answer for read or close, which the runtime has to call"
+            what = "the agent does not answer for a call that the runtime has to make"
             raise StepError(_STEP, 0, what, field=_PATH)
 
     def _process_state(self) -> bytes:

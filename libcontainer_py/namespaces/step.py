@@ -3,6 +3,7 @@
 import posix
 
 from libcontainer_py.errors import shown
+from libcontainer_py.hooks import memory_file
 
 _ROOM = 64  # no name of ours is longer
 
@@ -17,7 +18,7 @@ class Step:
     __slots__ = ("_file", "field", "name")
 
     def __init__(self) -> None:
-        self._file = posix.memfd_create("lcpy:step")
+        self._file = memory_file("lcpy:step")
         self.begin("clone")  # also: so the page is the parent's, not the container's
 
     def fileno(self) -> int:

@@ -68,15 +68,52 @@ def running(
 
 
 def test_run_is_the_main_process(lcpy: "Lcpy", service: "Bundle", manager: Manager) -> None:
-    """It says what the container has said, each time, and stays."""
-    script = "sleep 0.2; /run/say READY=1; sleep 0.2; /run/say READY=1; exit 3"
+    """It says what the container has said, once (else that might flood the manager), and stays."""
+    script = "sleep 0.2; /run/say READY=1; sleep 0.2; /run/say READY=1 && exit 4; exit 3"
     with running(lcpy, manager, "run", "--bundle", service(script), lcpy.new_id()) as run:
-        for _ in range(2):
-            for text in ("READY=1\n", f"MAINPID={run.pid}\n"):
-                assert manager.hear() == (text, run.pid, [])
+        for text in ("READY=1\n", f"MAINPID={run.pid}\n"):
+            assert manager.hear() == (text, run.pid, [])
         assert run.wait(10) == 3
     assert manager.hears_nothing()
     assert os.listdir(lcpy.root) == []
+
+
+FILLED = {
+    "a file": "touch evil",
+    "directories": "for n in $(seq 300); do mkdir d; cd d; touch f .1; done",
+    "a link": "rm notify.sock; ln -s /etc notify.sock; ln -s / root",
+    "a directory in the socket's place": "rm notify.sock; mkdir -p notify.sock/a/b",
+}
+
+
+@pytest.mark.parametrize("how", FILLED)
+def test_what_a_container_leaves_in_the_directory_goes(
+    lcpy: "Lcpy", service: "Bundle", manager: Manager, how: str
+) -> None:
+    """With CAP_SYS_ADMIN it can make the mount writable."""
+
+    def mighty(config: "Config") -> None:
+        for sets in config["process"]["capabilities"].values():
+            sets.append("CAP_SYS_ADMIN")
+
+    script = (
+        f"mount -o remount,bind,rw /run/notify || exit 4; cd /run/notify; {FILLED[how]}; exit 3"
+    )
+    bundle, container = service(script, change=mighty), lcpy.new_id()
+    done = lcpy("run", "--bundle", bundle, container, env=manager.env)
+    assert done.returncode == 3, done.stderr
+    assert os.listdir(lcpy.root) == []
+
+
+def test_one_that_says_it_and_ends(lcpy: "Lcpy", service: "Bundle", manager: Manager) -> None:
+    container = lcpy.new_id()
+    bundle = service("/run/say READY=1")
+    lcpy("create", "--bundle", bundle, container, env=manager.env, check=True)
+    pid = lcpy.state(container)["pid"]
+    with running(lcpy, manager, "start", container) as command:
+        assert [manager.hear()[0] for _ in range(2)] == ["READY=1\n", f"MAINPID={pid}\n"]
+        os.close(manager.hear().fds[0])  # of its barrier
+        assert command.wait(10) == 0
 
 
 @pytest.mark.parametrize("how", ["run", "start"])

@@ -3,12 +3,14 @@
 It notes what it was asked, and restores a process that only waits (or ends, with FAKE_EXIT). So all
 that is ours to do is tried where criu does not work. It reads messages by code of its own.
 
-FAKE_VERSION is the version that it says it is; FAKE_ERROR what it can't do anything for.
+FAKE_VERSION is the version that it says it is; FAKE_ERROR what it can't do anything for;
+FAKE_MEANWHILE what happens just before it has stopped the processes, a command of the shell's.
 """
 
 import json
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,8 @@ def main() -> None:
         os.write(go, b"g")
         answer(kind, inner(4, b"\x08" + varint(pid)))
         return
+    subprocess.run(os.environ.get("FAKE_MEANWHILE", ""), shell=True, check=True)
+    notify("post-dump", 0)
     if not opts.get("leave_running"):
         os.kill(opts["pid"], 9)
     answer(kind)

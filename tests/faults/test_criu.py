@@ -63,7 +63,7 @@ def test_what_criu_is_asked(lcpy: "Lcpy", volume: Path, fake: dict[str, str]) ->
     assert (opts["pid"], opts["root"]) == (pid, str(volume / "rootfs"))
     assert opts["tcp_established"]
     assert not opts["leave_running"]
-    assert opts["ext_mnt"]["/tmp/data"] == "/tmp/data"
+    assert opts["ext_mnt"]["/tmp/data"] == "/link/data"
     assert not opts["ext_mnt"].keys() & {"/proc/kcore", "/dev/null"}
     assert opts["config_file"] == "/etc/criu/runc.conf"
     assert opts["manage_cgroups_mode"] == 6
@@ -90,6 +90,76 @@ def test_annotations_do_not_choose_what_criu_runs(
     assert lcpy.state(container)["status"] == "running"
     done = lcpy("restore", "--image-path", images, "--bundle", path, lcpy.new_id(), env=fake)
     refused(done, "it may not choose criu's configuration file")
+
+
+def with_two_volumes(config: "Config") -> None:
+    """One read-only and one writable, as /one/data and /two/data; more below them, and a file."""
+    config["mounts"] += [
+        {"destination": "/one/data", "type": "bind", "source": "one", "options": ["bind", "ro"]},
+        {"destination": "/two/data", "type": "bind", "source": "two", "options": ["rbind"]},
+        {"destination": "/two/data/in", "type": "bind", "source": "one", "options": ["rbind"]},
+        {"destination": "/two/data/in", "options": ["remount", "bind", "nosuid"]},
+        {"destination": "/file", "type": "bind", "source": "file", "options": ["bind", "nosuid"]},
+    ]
+
+
+@pytest.fixture
+def volumes(bundle: "Bundle") -> Path:
+    path = bundle("sleep", "1000", change=with_two_volumes)
+    for name in ("one", "two"):
+        (path / name).mkdir()
+    (path / "file").touch()
+    return path
+
+
+# What a process inside can do, done from outside, where nothing is mounted in the root.
+MOVED = {
+    "exchanged": "mv one was; mv two one; mv was two",
+    "behind a link": "mv one was; ln -s two one",
+    "gone": "mv one 'was\r'",  # to Python, that ends a line
+    "another directory": "mv one was; mkdir -p one/data",
+}
+REFUSED = r"mounts[7].destination: \"/one/data\": the mount was moved or covered from inside"
+
+
+@pytest.mark.parametrize("how", MOVED)
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_mount_that_was_moved_from_inside(
+    lcpy: "Lcpy", volumes: Path, fake: dict[str, str], how: str, when: str
+) -> None:
+    """Else the restored one could write to what it may only read."""
+    container, images = run(lcpy, volumes), volumes / "images"
+    moving = f"cd {volumes}/rootfs && {{ {MOVED[how]}; }}"
+    if when == "before":
+        subprocess.run(moving, shell=True, check=True)
+    else:
+        fake["FAKE_MEANWHILE"] = moving
+    refused(lcpy("checkpoint", "--image-path", images, container, env=fake), REFUSED)
+    assert (images / f"asked.{CHECKPOINT}").exists() == (when == "meanwhile")
+    assert lcpy.state(container)["status"] == "running"
+
+
+def test_a_mount_that_was_covered_from_inside(
+    lcpy: "Lcpy", volumes: Path, fake: dict[str, str]
+) -> None:
+    container, images = run(lcpy, volumes), volumes / "images"
+    words = ["mount", "-t", "tmpfs", "none", "/one/data"]
+    lcpy("exec", "--cap", "CAP_SYS_ADMIN", container, *words, check=True)
+    refused(lcpy("checkpoint", "--image-path", images, container, env=fake), REFUSED)
+
+
+def test_sources_that_were_replaced_on_the_host(
+    lcpy: "Lcpy", volumes: Path, fake: dict[str, str]
+) -> None:
+    container, images = run(lcpy, volumes), volumes / "images"
+    (volumes / "two").rename(volumes / "old")
+    (volumes / "two").mkdir()
+    (volumes / "new").touch()
+    (volumes / "new").rename(volumes / "file")
+    (volumes / "one").rmdir()
+    lcpy("checkpoint", "--image-path", images, container, env=fake, check=True)
+    named = asked(images, CHECKPOINT)["ext_mnt"]
+    assert {"/one/data", "/two/data", "/two/data/in", "/file"} <= named.keys()
 
 
 @pytest.mark.parametrize("word", ["--leave-running", "--pre-dump"])
@@ -158,7 +228,7 @@ def test_a_restored_one(lcpy: "Lcpy", volume: Path, fake: dict[str, str], tmp_pa
     state = lcpy.state(container)
     assert (state["status"], state["pid"]) == ("running", int(pid_file.read_text()))
     opts = asked(images, RESTORE)
-    assert opts["ext_mnt"]["/tmp/data"] == str(volume / "volume")
+    assert opts["ext_mnt"]["/link/data"] == str(volume / "volume")
     assert opts["root is a mount"]
     assert "link" in opts["in root"]
     assert opts["rst_sibling"]
@@ -306,9 +376,8 @@ def test_what_criu_could_not_restore_is_refused(
 
 
 LIBRARY = """
-import sys, threading
+import sys
 from libcontainer_py import PIPE, Runtime
-threading.Thread(target=threading.Event().wait, daemon=True).start()
 root, name, bundle, images = sys.argv[1:]
 runtime = Runtime(root)
 container = runtime.run(name, bundle)
@@ -320,17 +389,45 @@ with runtime.restore(name, bundle, image_path=images, stdout=PIPE) as container:
 """
 
 
-def test_the_library_from_a_program_with_threads(
-    lcpy: "Lcpy", volume: Path, fake: dict[str, str]
+WITH_THREADS = """
+import sys, threading
+from libcontainer_py import Error, Runtime
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+root, name, bundle, images = sys.argv[1:]
+runtime = Runtime(root)
+with runtime.run(name, bundle) as container:
+    for call in (
+        lambda: container.checkpoint(images),
+        lambda: runtime.restore(name + "-2", bundle, image_path=images),
+    ):
+        try:
+            call()
+        except Error as error:
+            print(error)
+    print(container.status)
+"""
+NOT_WITH_THREADS = "a program with threads can't checkpoint or restore; the command lcpy can\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (LIBRARY, "b'restored\\n' 7\nstopped\n"),
+        (WITH_THREADS, f"{NOT_WITH_THREADS * 2}running\n"),
+    ],
+    ids=["alone", "with threads"],
+)
+def test_the_library(
+    lcpy: "Lcpy", volume: Path, fake: dict[str, str], program: str, said: str
 ) -> None:
     words = [str(lcpy.root), lcpy.new_id(), str(volume), str(volume / "images")]
     fake |= {"FAKE_EXIT": "7", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
-        [sys.executable, "-c", LIBRARY, *words],
+        [sys.executable, "-c", program, *words],
         capture_output=True,
         text=True,
         env=fake,
         check=False,
         timeout=300,
     )
-    assert done.stdout == "b'restored\\n' 7\nstopped\n", done.stderr
+    assert done.stdout == said, done.stderr

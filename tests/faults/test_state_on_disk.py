@@ -228,6 +228,47 @@ def test_a_record_with_a_wrong_type(lcpy: Lcpy, bundle: Bundle, name: str) -> No
         assert "damaged" in error_of(lcpy(*words, container))
 
 
+RDT = {"mountpoint": "/nowhere", "path": "/nowhere/a", "monitor": None, "remove": ["/nowhere/a"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("intel_rdt", {}),
+        ("intel_rdt", {"x": 1}),
+        ("intel_rdt", {**RDT, "remove": "/nowhere/a"}),
+        ("intel_rdt", {**RDT, "remove": [1]}),
+        ("intel_rdt", {**RDT, "monitor": 1}),
+        ("intel_rdt", {**RDT, "path": None}),
+        ("intel_rdt", {**RDT, "mountpoint": None}),
+        ("intel_rdt", {name: RDT[name] for name in ("mountpoint", "path", "remove")}),
+        ("seccomp_agent", {"metadata": ""}),
+        ("seccomp_agent", {"path": "/nowhere"}),
+        ("seccomp_agent", {"path": 1, "metadata": ""}),
+    ],
+)
+def test_a_record_with_a_wrong_member(
+    lcpy: Lcpy, bundle: Bundle, name: str, value: "dict[str, object]"
+) -> None:
+    """It is damaged like any other, and so can be removed."""
+    container = lcpy.new_id()
+    lcpy("create", container, cwd=bundle("sleep", "60"), check=True)
+    path = lcpy.root / container / "state.json"
+    record = json.loads(path.read_text())
+    for good in ({"intel_rdt": RDT}, {"seccomp_agent": {"path": "/nowhere", "metadata": ""}}):
+        path.write_text(json.dumps({**record, **good}))
+        assert lcpy.state(container)["status"] == "created"
+    path.write_text(json.dumps({**record, name: value}))
+    for words in (("state", container), ("delete", container)):
+        assert "damaged" in error_of(lcpy(*words))
+    done = lcpy("exec", container, "true")
+    assert done.returncode == 255
+    assert "damaged" in done.stderr
+    lcpy("delete", "--force", container, check=True)
+    assert not (lcpy.root / container).exists()
+    assert cgroups(container) == []
+
+
 def test_cgroups_that_are_none(lcpy: Lcpy, bundle: Bundle) -> None:
     container = lcpy.new_id()
     lcpy("create", container, cwd=bundle("sleep", "60"), check=True)

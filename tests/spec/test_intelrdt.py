@@ -4,10 +4,12 @@ No machine of these tests has a processor with Intel RDT. What is tried is what 
 file, in which order, and what is left; not what a processor makes of it.
 """
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import CHECKOUT, HERE, Lcpy
+from tests.faults.test_criu import fake
 
 if TYPE_CHECKING:
     from tests.conftest import Completed, Config
     from tests.spec.conftest import Box, Change
+
+__all__ = ["fake"]
 
 WHOLE = "L3:0=7ff;1=7ff\nMB:0=100;1=100\n"
 SHARE = {"l3CacheSchema": "L3:0=7f0;1=1f", "memBwSchema": "MB:0=20;1=70"}
@@ -106,6 +111,23 @@ def created(box: "Box", change: "Change", *args: str) -> tuple[str, int]:
     return container, box.lcpy.state(container)["pid"]
 
 
+def hooked(box: "Box", command: str, script: str) -> list[str | Path]:
+    """Words to make one, of either kind, that is measured, and whose hook is a script."""
+
+    def change(config: "Config") -> None:
+        rdt(enableMonitoring=True)(config)
+        hook = {"path": "/bin/sh", "args": ["sh", "-c", script]}
+        config["hooks"] = {"createRuntime": [hook]}
+
+    bundle = box.bundle(("true",), change)
+    words: list[str | Path] = [command, "--bundle", bundle]
+    if command == "restore":
+        (bundle / "images").mkdir()
+        (bundle / "images/descriptors.json").write_text("[]")
+        words += ["--image-path", bundle / "images"]
+    return words
+
+
 def refused(done: "Completed", text: str) -> None:
     assert done.returncode != 0
     assert done.stderr.count("\n") == 1, done.stderr
@@ -150,13 +172,27 @@ def test_schemata_are_written_last(box: "Box", resctrl: Path) -> None:
 
 
 def test_a_class_with_the_containers_id_that_was_there(box: "Box", resctrl: Path) -> None:
-    """It is used, and stays."""
+    """It is joined, and stays."""
     container = box.lcpy.new_id()
     (resctrl / container).mkdir()
-    bundle = box.bundle(("true",), rdt(**SHARE, enableMonitoring=True))
-    box.lcpy("run", "--bundle", bundle, container, check=True)
+    for line in SHARE.values():
+        (resctrl / container / "schemata").write_text(f"{line}\n")
+    for fields in ({}, SHARE):
+        bundle = box.bundle(("true",), rdt(**fields, enableMonitoring=True))
+        box.lcpy("run", "--bundle", bundle, container, check=True)
+        assert groups(resctrl) == [container]
+        assert (resctrl / container / "schemata").read_text() == SHARED
+        assert len((resctrl / container / "joined").read_text().split()) == 1 + (fields == SHARE)
+
+
+def test_a_class_with_the_containers_id_and_another_schema(box: "Box", resctrl: Path) -> None:
+    """It is somebody else's: whoever is in it is left what they have."""
+    container = box.lcpy.new_id()
+    (resctrl / container).mkdir()
+    bundle = box.bundle(("true",), rdt(**SHARE))
+    refused(box.lcpy("run", "--bundle", bundle, container), "has another")
     assert groups(resctrl) == [container]
-    assert (resctrl / container / "schemata").read_text() == SHARED
+    assert (resctrl / container / "schemata").read_text() == WHOLE
 
 
 # --- closID -----------------------------------------------------------------------------------
@@ -287,6 +323,24 @@ def test_a_failure_later_takes_it_away(box: "Box", resctrl: Path) -> None:
     assert groups(resctrl) == []
 
 
+@pytest.mark.parametrize("command", ["create", "restore"])
+def test_a_failure_and_cgroups_that_stay(
+    box: "Box", resctrl: Path, tmp_path: Path, fake: dict[str, str], command: str
+) -> None:
+    """Something may be mounted on one: then that is told, and the class goes nevertheless."""
+    container, taken = box.lcpy.new_id(), tmp_path / "taken"
+    script = f"""
+    path=$(find /sys/fs/cgroup -name {container} -type d -prune | head -n 1)
+    echo $path >{taken} && mount -t tmpfs tmpfs $path && false
+    """
+    done = box.lcpy(*hooked(box, command, script), container, env=fake)
+    subprocess.run(["umount", taken.read_text().strip()], check=True)
+    os.rmdir(taken.read_text().strip())
+    assert done.returncode == 1
+    assert "and not all could be undone: remove the cgroup " in done.stderr
+    assert groups(resctrl) == []
+
+
 # --- update, events ---------------------------------------------------------------------------
 
 
@@ -391,3 +445,59 @@ def test_a_delete_that_is_killed_is_made_good(box: "Box", resctrl: Path, lcpy: O
             break
         assert code == -9
     assert code == 0
+
+
+@pytest.mark.parametrize("command", ["create", "restore"])
+def test_who_is_killed_does_not_own_what_others_made(
+    box: "Box", resctrl: Path, lcpy: OnResctrl, fake: dict[str, str], command: str
+) -> None:
+    """Both find that there is no such class; the other one is the first to make it."""
+    container = lcpy.new_id()
+    argv = lcpy.argv(*hooked(box, command, "kill -9 $PPID"), container)
+    lock = os.open(resctrl, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=fake) as killed:
+            end = time.monotonic() + 5
+            while not (lcpy.root / container / "cgroups.json").exists():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            (resctrl / container).mkdir()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+    finally:
+        os.close(lock)
+    assert killed.returncode == -9
+    made = f"{container}/{container}"
+    assert groups(resctrl) == [container, made]
+    for name in ("state.json", "cgroups.json"):
+        record = json.loads((lcpy.root / container / name).read_text())
+        assert record["intel_rdt"]["remove"] == [f"{resctrl}/{container}/mon_groups/{container}"]
+    lcpy("delete", "--force", container, check=True)
+    assert groups(resctrl) == [container]
+
+
+# --- a damaged record -------------------------------------------------------------------------
+
+
+def test_a_delete_without_a_good_record(box: "Box", resctrl: Path) -> None:
+    """It goes by cgroups.json, and leaves what was there before."""
+    (resctrl / "gold").mkdir()
+    for fields in ({}, {"closID": "gold"}):
+        container, _pid = created(box, rdt(**fields, enableMonitoring=True))
+        assert len(groups(resctrl)) == 2 + (not fields)
+        (box.lcpy.root / container / "state.json").write_text("{")
+        box.lcpy("delete", "--force", container, check=True)
+        assert groups(resctrl) == ["gold"]
+        assert not (box.lcpy.root / container).exists()
+
+
+def test_groups_that_nobody_knows_any_more(box: "Box", resctrl: Path) -> None:
+    """Neither file says where they are: all else goes, with a word of what is left."""
+    container, _pid = created(box, rdt())
+    (box.lcpy.root / container / "state.json").write_text("{")
+    path = box.lcpy.root / container / "cgroups.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "intel_rdt": {"remove": 1}}))
+    done = box.lcpy("delete", "--force", container, check=True)
+    assert "level=warning" in done.stderr
+    assert "cgroups.json does not say where they are: they are left" in done.stderr
+    assert groups(resctrl) == [container]

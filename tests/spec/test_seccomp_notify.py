@@ -485,7 +485,7 @@ def test_one_who_never_answers(
         timeout=20,
     )
     assert done.returncode == 1
-    assert "listenerPath: the agent does not answer for read or close" in done.stderr
+    assert "listenerPath: the agent does not answer for a call" in done.stderr
     assert os.listdir(lcpy.root) == ["compiled filters"]
 
 

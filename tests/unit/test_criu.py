@@ -1,8 +1,16 @@
-"""The wire format of criu's messages, by the examples of protobuf.dev, and what is no message."""
+"""The wire format of criu's messages, by the examples of protobuf.dev, and what is no message.
+
+And the options of cgroup2, kept for the host.
+"""
+
+import os
+import posix
+import signal
+from pathlib import Path
 
 import pytest
 
-from libcontainer_py.criu import images, rpc
+from libcontainer_py.criu import cgroup2, images, rpc
 from libcontainer_py.criu.protobuf import decode, encode
 from libcontainer_py.errors import ConfigError
 
@@ -77,3 +85,61 @@ def test_the_words_for_cgroups() -> None:
     assert images.cgroups_mode(None) == images.cgroups_mode("") == 6
     with pytest.raises(ConfigError, match='invalid manage-cgroups-mode value: "hard"'):
         images.cgroups_mode("hard")
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in place of the options of the host's cgroup2."""
+    file = tmp_path / "options"
+    file.write_text("nsdelegate favordynmods")
+
+    def put_back(kept: cgroup2.KeptOptions) -> None:
+        file.write_text(" ".join(kept._before))
+
+    monkeypatch.setattr(cgroup2, "_FILE", str(tmp_path / "kept"))
+    monkeypatch.setattr(cgroup2, "_options", lambda: file.read_text().split())
+    monkeypatch.setattr(cgroup2.KeptOptions, "_put_back", put_back)
+    monkeypatch.setattr(posix, "geteuid", lambda: 0)
+    return file
+
+
+def killed(options: Path) -> None:
+    """One whose criu has changed the options, and that is killed then."""
+    pid = os.fork()
+    if pid == 0:
+        with cgroup2.KeptOptions():
+            options.write_text("")
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+def test_options_outlive_whoever_is_killed(options: Path) -> None:
+    for _ in range(2):
+        killed(options)
+        assert options.read_text() == ""
+    with cgroup2.KeptOptions():
+        pass
+    assert options.read_text() == "nsdelegate favordynmods"
+    options.write_text("nsdelegate")  # by the host, which has the last word
+    with cgroup2.KeptOptions():
+        options.write_text("")
+    assert options.read_text() == "nsdelegate"
+
+
+def test_options_are_those_of_before_the_first_of_several(options: Path) -> None:
+    with cgroup2.KeptOptions():
+        options.write_text("")
+        killed(options)
+        with cgroup2.KeptOptions():
+            pass
+        assert options.read_text() == "nsdelegate favordynmods"
+        options.write_text("")
+    assert options.read_text() == "nsdelegate favordynmods"
+    assert Path(cgroup2._FILE).read_text() == ""
+
+
+def test_options_that_are_none_stay_none(options: Path) -> None:
+    options.write_text("")
+    with cgroup2.KeptOptions(), cgroup2.KeptOptions():
+        options.write_text("nsdelegate")  # by the host
+    assert options.read_text() == "nsdelegate"

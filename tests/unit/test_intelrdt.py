@@ -136,6 +136,29 @@ def test_what_somebody_else_has_made_meanwhile_stays(mounted: Path) -> None:
     assert (mounted / "box").is_dir()
 
 
+def test_a_class_with_the_containers_id_is_not_changed(mounted: Path) -> None:
+    """What somebody else has made meanwhile, too, may have others in it."""
+    asked = {"schemata": ["L3:0=f"]}
+    state = groups.plan(asked, "gold")
+    schemata = (mounted / "gold" / "schemata").read_text()
+    with pytest.raises(ConfigError, match="has another"):
+        groups.enter(state, asked, 1)
+    assert (mounted / "gold" / "schemata").read_text() == schemata
+    assert (mounted / "gold" / "tasks").read_text() == ""
+
+
+def test_taken_back(mounted: Path) -> None:
+    """What stands in the way is added to the error."""
+    error = ConfigError("it failed")
+    (mounted / "box").mkdir()
+    groups.take_back({"remove": [str(mounted / "box")]}, error)
+    assert not (mounted / "box").exists()
+    assert not hasattr(error, "__notes__")
+    groups.take_back({"remove": [str(mounted / "gold")]}, error)
+    (note,) = error.__notes__
+    assert note.startswith("and not all could be undone: linux.intelRdt: remove ")
+
+
 def test_removed_twice(mounted: Path) -> None:
     (mounted / "mon_groups" / "box").mkdir()
     state = {"remove": [str(mounted / "mon_groups" / "box"), str(mounted / "gone")]}
@@ -147,8 +170,14 @@ def test_removed_twice(mounted: Path) -> None:
 
 
 def test_locked_by_somebody_else(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may be making what we were about to make: that is not ours to remove."""
     monkeypatch.setattr(resctrl, "_LOCK_SECONDS", 0.02)
-    busy = pytest.raises(StepError, match=r"lock .*: resource temporarily unavailable")
+    match = r"lock .*: resource temporarily unavailable"
+    state = groups.plan({"enableMonitoring": True}, "box")
+    with resctrl.Alone(str(mounted)), pytest.raises(StepError, match=match):
+        groups.enter(state, {"enableMonitoring": True}, 1)
+    assert state["remove"] == []
+    busy = pytest.raises(StepError, match=match)
     with resctrl.Alone(str(mounted)), busy, resctrl.Alone(str(mounted)):
         pass
     with resctrl.Alone(str(mounted)):
