@@ -231,7 +231,7 @@ def test_a_prepared_checkpoint(lcpy: "Lcpy", counting: Path) -> None:
     wait_for_growth(count)
     words = at(counting / "before")
     lcpy("checkpoint", "--pre-dump", *words, container, check=True)
-    reached = wait_for_growth(count, int(count.read_text()))
+    reached = wait_for_growth(count, wait_for_growth(count))
     words = at(counting / "images")
     lcpy("checkpoint", "--parent-path", "../before", *words, container, check=True)
     assert (counting / "images/parent").is_symlink()

@@ -6,6 +6,7 @@ Whether criu understands that is tried where it works: tests/cli/test_checkpoint
 import functools
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,7 +29,8 @@ def fake(tmp_path: Path) -> dict[str, str]:
     program = tmp_path / "fake/criu"
     program.parent.mkdir()
     script = Path(__file__).with_name("fake_criu.py")
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+    words = shlex.join([sys.executable, str(script)])
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     program.chmod(0o755)
     return os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}"}
 

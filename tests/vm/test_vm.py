@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 # other, whose Python, kernel and systemd are newer, what depends on these.
 # Left out are words, help, installation, readiness and the stand-in for resctrl, which are the same
 # everywhere, and what takes minutes (the page of namespaces, the library's face of what the command
-# does, and `cli/test_exec`, beside `spec/test_exec_process`): all would take an hour.
+# does, and of the command `exec`, `run` and terminals, beside `spec/`): all would take an hour.
 CHOSEN = {
     "bookworm": """
         tests/spec tests/cli tests/attacks/test_from_inside.py tests/attacks/test_labels.py
@@ -38,6 +38,7 @@ CHOSEN = {
         --ignore=tests/cli/test_schemas.py --ignore=tests/cli/test_words.py
         --ignore=tests/spec/test_namespaces_page.py --ignore=tests/spec/test_intelrdt.py
         --ignore=tests/cli/test_notify.py --ignore=tests/cli/test_exec.py
+        --ignore=tests/cli/test_run.py --ignore=tests/cli/test_terminal.py
     """,
     "bookworm-user": """
         tests/isolation/test_cgroups_systemd.py tests/spec/test_rootless_ids.py
