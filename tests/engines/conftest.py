@@ -24,6 +24,10 @@ import pytest
 
 from tests.conftest import PATIENCE, PREFIX, Completed
 
+# Read when grpc is imported (by `cri`): it need not go on in children of ours, which only exec.
+# Else its threads come back in each, and write to its terminal when its descriptors are closed.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
 SECONDS = 60 * PATIENCE
 # Debian's, and not what somebody put before it.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
