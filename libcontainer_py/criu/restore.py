@@ -10,7 +10,7 @@ import posix
 from libcontainer_py import state as states
 from libcontainer_py.criu import external, images, rpc, worker
 from libcontainer_py.criu.cgroup2 import KeptOptions
-from libcontainer_py.errors import ConfigError, During, StepError, quoted, words
+from libcontainer_py.errors import ConfigError, During, StepError, quoted
 from libcontainer_py.hooks import run_hooks, run_poststop, state_of
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWTIME, MS_REC, MS_SLAVE
@@ -76,10 +76,7 @@ def restore(root: str, container_id: str, bundle: str, options: RestoreOptions) 
     """
     worker.refuse_threads()
     directory = StateDir(root, container_id)
-    try:
-        bundle = real(bundle)
-    except OSError as error:
-        raise ConfigError(f"bundle {quoted(bundle)}: {words(error.errno or 0)}") from None
+    bundle = configs.real_bundle(bundle)
     config, warnings = external.load(bundle)
     start = configs.init_config(config, bundle, container_id, options.base)
     cgroups = configs.find_cgroups(config, container_id, options.base)

@@ -8,8 +8,9 @@ import posix
 
 from libcontainer_py import state as states
 from libcontainer_py.cgroups import manager
-from libcontainer_py.errors import ConfigError, quoted
+from libcontainer_py.errors import ConfigError, quoted, words
 from libcontainer_py.linux.flags import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWPID
+from libcontainer_py.linux.pathnames import real
 from libcontainer_py.mount import rootfs, sources
 from libcontainer_py.namespaces.init import InitConfig
 from libcontainer_py.namespaces.kinds import NAMESPACES, kind_of, ns_file
@@ -104,6 +105,18 @@ class Options:
         self.systemd_cgroup = systemd_cgroup
         self.systemd_properties = systemd_properties
         self.cloned = cloned
+
+
+def real_bundle(bundle: str) -> str:
+    """Resolve a bundle's path, for whoever is somewhere else later.
+
+    Raises:
+        ConfigError: there is no such directory
+    """
+    try:
+        return real(bundle)
+    except OSError as error:
+        raise ConfigError(f"bundle {quoted(bundle)}: {words(error.errno or 0)}") from None
 
 
 def add_notify_socket(config: "dict[str, Any]", directory: str) -> None:

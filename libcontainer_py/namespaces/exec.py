@@ -7,7 +7,7 @@ order. Whatever isn't READY at its end undoes everything.
 import posix
 
 from libcontainer_py import state as states
-from libcontainer_py.errors import ConfigError, During, StepError, quoted, words
+from libcontainer_py.errors import During, StepError
 from libcontainer_py.hooks import (
     in_memory,
     memory_file,
@@ -22,7 +22,6 @@ from libcontainer_py.linux.flags import (
     CLONE_NEWTIME,
     CLONE_NEWUSER,
 )
-from libcontainer_py.linux.pathnames import real
 from libcontainer_py.namespaces import config as configs
 from libcontainer_py.namespaces.child import Child
 from libcontainer_py.namespaces.clone import clone, refuse_threads
@@ -71,7 +70,7 @@ def exec_(root: str, container_id: str, bundle: str, options: "Options") -> Crea
     """
     # 1. Load and validate; leave a record before there is anything to forget.
     directory = StateDir(root, container_id)
-    bundle = _real_bundle(bundle)
+    bundle = configs.real_bundle(bundle)
     config, warnings = load.load(bundle)
     if options.notify:
         configs.add_notify_socket(config, directory.file("notify"))
@@ -135,13 +134,6 @@ def exec_(root: str, container_id: str, bundle: str, options: "Options") -> Crea
         if start.procfs >= 0:
             posix.close(start.procfs)
         directory.unlock()
-
-
-def _real_bundle(bundle: str) -> str:
-    try:
-        return real(bundle)
-    except OSError as error:
-        raise ConfigError(f"bundle {quoted(bundle)}: {words(error.errno or 0)}") from None
 
 
 class _Birth:
