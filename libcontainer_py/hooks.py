@@ -12,7 +12,7 @@ import fcntl
 import posix
 
 from libcontainer_py import jsontext
-from libcontainer_py.errors import StepError, ended, quoted, shown, words
+from libcontainer_py.errors import During, StepError, ended, quoted, shown, words
 from libcontainer_py.linux.flags import (
     F_ADD_SEALS,
     F_SEAL_GROW,
@@ -100,6 +100,21 @@ def run_hooks(kind: str, hooks: "list[dict[str, Any]]", state: bytes, cwd: "str 
         if failure:
             # The words that a user of runc knows.
             raise StepError(None, 0, f"error running {kind} hook #{index}: {failure}", field=field)
+
+
+def run_runtime_hooks(hooks: "dict[str, Any]", state: bytes, bundle: str) -> None:
+    """Run those of the runtime, while a container is being made: `prestart`, then `createRuntime`.
+
+    Args:
+        hooks: `hooks` of config.json
+        state, bundle: as for `run_hooks`; the bundle is their working directory
+
+    Raises:
+        StepError: as `run_hooks`, in a step of the kind's name
+    """
+    for kind in ("prestart", "createRuntime"):
+        with During(kind, f"hooks.{kind}"):
+            run_hooks(kind, hooks.get(kind) or [], state, bundle)
 
 
 def run_program(path: str, args: "list[str]") -> str:

@@ -280,10 +280,10 @@ class StateDir:
         """Write cgroups.json: what the record has of its cgroups, which hold nothing but the
         container, and beside that of Intel RDT, where there is any.
         """
-        state = record["cgroups"]
-        if record["intel_rdt"] is not None:
-            state = {**state, "intel_rdt": record["intel_rdt"]}
-        self._replace("cgroups.json", state)
+        if record["intel_rdt"] is None:
+            _write(self.file("cgroups.json"), record["cgroups"])  # once: there is none to replace
+            return
+        self._replace("cgroups.json", record["cgroups"] | {"intel_rdt": record["intel_rdt"]})
 
     def read_cgroups(self) -> "dict[str, Any] | None":
         """Read cgroups.json; None where there is none, or a damaged one."""

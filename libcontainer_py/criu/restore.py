@@ -11,7 +11,7 @@ from libcontainer_py import state as states
 from libcontainer_py.criu import external, images, rpc, worker
 from libcontainer_py.criu.cgroup2 import KeptOptions
 from libcontainer_py.errors import ConfigError, During, StepError, quoted
-from libcontainer_py.hooks import run_hooks, run_poststop, state_of
+from libcontainer_py.hooks import run_poststop, run_runtime_hooks, state_of
 from libcontainer_py.linux import syscalls
 from libcontainer_py.linux.flags import CLONE_NEWNS, CLONE_NEWTIME, MS_REC, MS_SLAVE
 from libcontainer_py.linux.pathnames import real
@@ -272,11 +272,8 @@ class _Restoring:
             self._made()
 
     def _run_hooks(self) -> None:
-        hooks = self._config.get("hooks") or {}
         state = state_of(self._record, states.CREATING, self._pid)
-        for kind in ("prestart", "createRuntime"):
-            with During(kind, f"hooks.{kind}"):
-                run_hooks(kind, hooks.get(kind) or [], state, self._bundle)
+        run_runtime_hooks(self._config.get("hooks") or {}, state, self._bundle)
 
     def _made(self) -> None:
         """Its processes are there, and stand still yet: limits, all but memory, and the record."""

@@ -13,6 +13,7 @@ from libcontainer_py.hooks import (
     memory_file,
     run_hooks,
     run_poststop,
+    run_runtime_hooks,
     state_of,
     write_sealed,
 )
@@ -349,9 +350,7 @@ class _Birth:
     def _run_hooks(self, hooks: "dict[str, Any]") -> None:
         start = self._start
         creating = state_of(self._record, states.CREATING, self._child.pid)
-        for kind in ("prestart", "createRuntime"):
-            with During(kind, f"hooks.{kind}"):
-                run_hooks(kind, hooks.get(kind) or [], creating, start.bundle)
+        run_runtime_hooks(hooks, creating, start.bundle)
         if start.enters_pid_namespace and hooks.get("createContainer"):
             self._run_create_container(hooks["createContainer"], creating)
 
